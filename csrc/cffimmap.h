@@ -1,0 +1,85 @@
+/*
+ * The contract between the Python package and one platform.
+ *
+ * unix.c and windows.c define the same functions: system calls and nothing else. Arguments are checked and
+ * messages are worded in Python.
+ *
+ * A function that can fail returns an int: 0 for success, CM_UNSUPPORTED where the platform lacks the call, else
+ * the system's own error number (errno; GetLastError on Windows), read before any clean-up. On failure the
+ * outputs are not written and nothing has changed. Lengths, offsets and positions are bytes. No function
+ * allocates memory or keeps any state. A base stays the caller's: only cm_unmap, cm_blank and cm_remap end what
+ * was mapped there.
+ */
+#ifndef CFFIMMAP_H
+#define CFFIMMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A file as the platform names it: a descriptor, or a HANDLE on Windows. -1 is no file: anonymous memory. */
+typedef intptr_t cm_file;
+
+/* One name of the public module that this platform has. */
+typedef struct {
+    const char *name;
+    long long value;
+} cm_constant;
+
+/* Negative, so that it can be no errno and no Windows error. */
+#define CM_UNSUPPORTED (-1)
+
+extern const cm_constant cm_constants[];
+extern const size_t cm_constant_count;
+
+size_t cm_page_size(void);
+size_t cm_granularity(void);    /* what an offset must be a multiple of */
+
+/* The file's size, and whether it is a regular file: the size of anything else says nothing about its length. */
+int cm_status(cm_file file, long long *size, int *regular);
+
+/* Sets the file's size, shorter or longer. */
+int cm_truncate(cm_file file, long long size);
+
+/* Another name of the same open file, not inherited by programs that this process starts. The caller closes it. */
+int cm_duplicate(cm_file file, cm_file *copy);
+int cm_close(cm_file file);
+
+/* Maps length bytes of the file from offset on; the caller unmaps them. */
+int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, unsigned char **base);
+int cm_unmap(unsigned char *base, size_t length);
+
+/* Replaces the pages in one atomic step by private, zero, writable ones that cost nothing until they are written:
+ * the file is let go, and whoever still has the address meets memory. The range stays the caller's to unmap. */
+int cm_blank(unsigned char *base, size_t length);
+
+/* Resizes a mapping that nobody else knows, moving it if need be: the old base is gone then. */
+int cm_remap(unsigned char *base, size_t length, size_t new_length, unsigned char **new_base);
+
+/* A second mapping of the same shared pages, from their start on; the first one stays. */
+int cm_twin(unsigned char *base, size_t length, unsigned char **twin);
+
+int cm_sync(unsigned char *base, size_t offset, size_t length, int flags);
+int cm_advise(unsigned char *base, size_t offset, size_t length, int advice);
+
+/* Brings the pages of the range in, so that a copy made under the interpreter's lock waits for no disk. */
+int cm_populate(unsigned char *base, size_t offset, size_t length);
+
+/* Names anonymous memory, for whoever reads the process's list of mappings. */
+int cm_set_name(unsigned char *base, size_t length, const char *name);
+
+/* Copies within and into a mapping. Source and target may overlap in cm_move and cm_store. */
+void cm_move(unsigned char *base, size_t target, size_t source, size_t count);
+void cm_store(unsigned char *base, size_t offset, const unsigned char *source, size_t count);
+
+/* Every step-th byte from start on, count of them; step may be negative. Source and target do not overlap. */
+void cm_gather(unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
+void cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
+
+/* The position after the next newline in [start, end), or end. */
+size_t cm_line_end(const unsigned char *base, size_t start, size_t end);
+
+/* The position of the first (last) needle of count bytes that lies within [start, end), or -1. start <= end. */
+ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
+ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
+
+#endif
