@@ -16,13 +16,12 @@ CSRC = HERE / "csrc"
 PYPY = platform.python_implementation() == "PyPy"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
-# Before 3.12 the limited API has no way for a class to be a buffer (PEP 688), and buffer.c needs the full one. cffi
-# builds no limited-API module for free-threaded interpreters.
+# The type that cpython.c makes is a buffer on 3.12 and later by PEP 688 alone; before that it needs Py_buffer, which
+# the limited API lacks. cffi builds no limited-API module for free-threaded interpreters.
 LIMITED_API = not PYPY and not FREE_THREADED and sys.version_info >= (3, 12)
-NEEDS_BUFFER_TYPE = not PYPY and sys.version_info < (3, 12)
 
 SOURCES = ["unix.c", "memory.c", "search.c", "constants.c"]
-BUFFER_DECLARATION = "int cm_make_exporter(const char *module, const char *name);\n"
+CPYTHON_DECLARATION = "int cm_make_base(const char *module);\n"
 
 
 def warning_flags() -> list[str]:
@@ -45,10 +44,10 @@ def make_builder() -> cffi.FFI:
     cdef = (CSRC / "cffimmap.cdef").read_text(encoding="ascii")
     preamble = '#include "cffimmap.h"\n'
     sources = list(SOURCES)
-    if NEEDS_BUFFER_TYPE:
-        cdef += BUFFER_DECLARATION
-        preamble += BUFFER_DECLARATION
-        sources.append("buffer.c")
+    if not PYPY:
+        cdef += CPYTHON_DECLARATION
+        preamble += '#include "cpython.h"\n'
+        sources.append("cpython.c")
     builder = cffi.FFI()
     builder.cdef(cdef)
     builder.set_source(
@@ -57,7 +56,7 @@ def make_builder() -> cffi.FFI:
         # Relative, as setuptools wants the sources of an extension to be.
         sources=[os.path.relpath(CSRC / name, HERE) for name in sources],
         include_dirs=[os.path.relpath(CSRC, HERE)],
-        depends=[os.path.relpath(CSRC / "cffimmap.h", HERE)],
+        depends=[os.path.relpath(header, HERE) for header in CSRC.glob("*.h")],
         extra_compile_args=["-std=c11", "-fvisibility=hidden", *warning_flags()],
         **limited_api_options(),
     )

@@ -23,8 +23,11 @@ from threading import RLock
 from typing import Any, Final
 
 from cffimmap._constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
-from cffimmap._native import PYPY, UNSUPPORTED, Exporter, Pointer, check, failure, ffi, lib
-from cffimmap._unix import ANONYMOUS, Request, crowded, file_status
+from cffimmap._native import PYPY, UNSUPPORTED, Base, Pointer, check, failure, ffi, lib
+if not PYPY:
+    from cffimmap._native import expose
+
+from cffimmap._unix import Request, crowded, file_status
 
 CLOSED_MESSAGE = "mmap closed or invalid"
 
@@ -231,7 +234,7 @@ def _twin(address: Pointer, length: int) -> Pointer | None:
 _end = lib.cm_blank if PYPY else lib.cm_unmap
 
 
-class Mapping(Exporter):  # type: ignore[misc]
+class Mapping(Base):  # type: ignore[misc]
     """One mapping of memory and its lifetime: no positions, no indices, no messages of the interface's own."""
 
     __slots__ = (
@@ -345,6 +348,7 @@ class Mapping(Exporter):  # type: ignore[misc]
                 self._view = ffi.buffer(pointer, length)
                 octets = memoryview(self._view)
                 self._octets = octets if self._prot & PROT_WRITE else octets.toreadonly()
+                expose(self, pointer, int(ffi.cast("uintptr_t", pointer)), length, self._prot & PROT_WRITE)
             else:
                 self._view = self._octets = UNREADABLE
             self._length = length
@@ -358,6 +362,7 @@ class Mapping(Exporter):  # type: ignore[misc]
             release, address, alive = self._release, ffi.cast("unsigned char *", pointer), weakref.ref(pointer)
             release.keep = True
             self._hide()
+            expose(self, None, 0, 0, False)
             pointer = None
             holder = alive()
             if holder is None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from cffimmap import _constants
 from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MAP_SHARED, MS_SYNC
 from cffimmap._mapping import CLOSED, LONG_CALL, LONG_COPY, Mapping
-from cffimmap._native import PYPY, check, failure, ffi, lib
+from cffimmap._native import FAST_ITEMS, check, failure, ffi, lib
 from cffimmap._unix import DEFAULT_PROT, file_status, request
 
 INT_MAX: Final = 2**31 - 1
@@ -190,49 +190,67 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         self._check_open()
         return self._length
 
-    def __getitem__(self, key: Any) -> Any:
-        if key.__class__ is int:
-            try:
-                return self._octets[key]
-            except IndexError:
-                return self._item(key)
-        if (
-            key.__class__ is slice
-            and key.start.__class__ is int
-            and key.stop.__class__ is int
-            and key.step is None
-            and key.stop - key.start < LONG_COPY
-        ):
-            return self._view[key]
-        return self._item(key)
+    if not FAST_ITEMS:
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if key.__class__ is int:
-            if value.__class__ is int and 0 <= value <= 255 and self._access != ACCESS_READ:
+        def __getitem__(self, key: Any) -> Any:
+            if key.__class__ is int:
                 try:
-                    self._octets[key] = value
-                    return
+                    return self._octets[key]
                 except IndexError:
-                    pass
-        elif (
-            value.__class__ is bytes
-            and key.__class__ is slice
-            and key.start.__class__ is int
-            and key.stop.__class__ is int
-            and key.step is None
-            and 0 <= key.start <= key.stop <= self._length
-            and key.stop - key.start == len(value)
-            and self._access != ACCESS_READ
-        ):
-            self._view[key] = value
-            return
-        self._set_item(key, value)
+                    return self._item(key)
+            if (
+                key.__class__ is slice
+                and key.start.__class__ is int
+                and key.stop.__class__ is int
+                and key.step is None
+                and key.stop - key.start < LONG_COPY
+            ):
+                return self._view[key]
+            return self._item(key)
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            if key.__class__ is int:
+                if value.__class__ is int and 0 <= value <= 255 and self._access != ACCESS_READ:
+                    try:
+                        self._octets[key] = value
+                        return
+                    except IndexError:
+                        pass
+            elif (
+                value.__class__ is bytes
+                and key.__class__ is slice
+                and key.start.__class__ is int
+                and key.stop.__class__ is int
+                and key.step is None
+                and 0 <= key.start <= key.stop <= self._length
+                and key.stop - key.start == len(value)
+                and self._access != ACCESS_READ
+            ):
+                self._view[key] = value
+                return
+            self._set_item(key, value)
+
+        def __delitem__(self, key: object) -> None:
+            self._delete_item(key)
+
+        def __iter__(self) -> Iterator[bytes]:
+            return _Iterator(self)
+
+        def __reversed__(self) -> Iterator[bytes]:
+            return self._backwards(len(self))
+
+        def _backwards(self, position: int) -> Iterator[bytes]:
+            while position:
+                position -= 1
+                yield self._single(position)
 
     def _item(self, key: Any) -> Any:
         """Any index and any slice; arguments are converted before the memory is looked at."""
         self._check_accessible()
         if key.__class__ is slice:
-            start, step, count = self._range(_plain_slice(key))
+            plain = _plain_slice(key)
+            self._check_accessible()
+            start, step, count = self._range(plain)
             if step == 1:
                 return self._read_range(start, start + count)
             return self._gather(start, step, count)
@@ -241,6 +259,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         return self._octet_at(as_index(key))
 
     def _octet_at(self, position: int) -> Any:
+        self._check_accessible()
         if position < 0:
             position += self._length
         if position >= 0:
@@ -307,7 +326,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 lib.cm_store, start + data.nbytes, start, ffi.cast("unsigned char *", source), data.nbytes
             )
 
-    def __delitem__(self, key: object) -> None:
+    def _delete_item(self, key: object) -> None:
         self._check_writable()
         if key.__class__ is slice:
             raise TypeError("mmap object doesn't support slice deletion")
@@ -315,35 +334,14 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise TypeError("mmap doesn't support item deletion")
         raise TypeError("mmap indices must be integer")
 
-    if PYPY:
-
-        def __iter__(self) -> Iterator[bytes]:
-            return _Iterator(self)
-
-    else:
-
-        def __iter__(self) -> Iterator[bytes]:
-            position = 0
-            while True:
-                try:
-                    octet = self._octets[position]
-                except IndexError:
-                    return
-                yield _SINGLE_BYTES[octet]
-                position += 1
-
-    def __reversed__(self) -> Iterator[bytes]:
-        return self._backwards(len(self))
-
-    def _backwards(self, position: int) -> Iterator[bytes]:
-        while position:
-            position -= 1
-            yield _SINGLE_BYTES[self._octet_at(position)]
+    def _single(self, position: int) -> bytes:
+        """The item that iteration meets: a byte as bytes."""
+        return _SINGLE_BYTES[self._octet_at(position)]
 
     def __contains__(self, item: object) -> bool:
         if item.__class__ is bytes:
             return len(item) == 1 and self.find(item, 0) >= 0  # type: ignore[arg-type]
-        return any(item == byte for byte in self)
+        return any(byte is item or byte == item for byte in self)
 
     def _check_writable(self) -> None:
         if self._access == ACCESS_READ:

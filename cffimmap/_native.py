@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from cffimmap import _cffimmap
@@ -57,16 +58,17 @@ lib = cast("Library", _cffimmap.lib)
 UNSUPPORTED = lib.CM_UNSUPPORTED
 
 
-def _exporter() -> type:
-    """The base that makes a class with `__buffer__` a buffer: `object` where the interpreter does that itself."""
-    if PYPY or sys.version_info >= (3, 12):
-        return object
-    if _cffimmap.lib.cm_make_exporter(__name__.encode(), b"_Exporter") != 0:  # pragma: no cover, out of memory
-        raise ImportError("cffimmap: the buffer type could not be made")
-    return cast("type", globals()["_Exporter"])
+if PYPY:
+    Base: Any = object
+else:
+    if _cffimmap.lib.cm_make_base(__name__.encode()) != 0:  # pragma: no cover, out of memory
+        raise ImportError("cffimmap: the base type could not be made")
+    # Set by cm_make_base: the base type of Mapping, and what tells it where the memory is.
+    Base = globals()["Base"]
+    expose: Callable[[object, object, int, int, bool], None] = globals()["_expose"]
 
-
-Exporter: Any = _exporter()
+# Whether indices, slices and iteration are answered in C (csrc/cpython.c).
+FAST_ITEMS = not PYPY and hasattr(Base, "__getitem__")
 
 
 def failure(code: int, call: str) -> OSError:

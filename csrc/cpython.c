@@ -1,0 +1,270 @@
+/*
+ * The base type of Mapping on CPython, and the only C here that touches Python's own API.
+ *
+ * Indices, slices and iteration are answered here, as a method written in Python costs several times what they do;
+ * whatever is not plain (other types, steps, memory that is withdrawn, long copies) goes to the methods `_item`,
+ * `_set_item` and `_delete_item` in Python. On CPython <= 3.11 the type also gives classes the buffer protocol, which
+ * the interpreter has for them from 3.12 on (PEP 688).
+ *
+ * Under the GIL nothing happens between a check and the access it is made for, as long as no Python code runs in
+ * between: wherever some may have run, the span is read again. Free-threaded interpreters do without this file's
+ * subscripts. A span holds a reference to what keeps its memory mapped, so that it cannot dangle.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string.h>
+
+#include "cpython.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *owner;            /* keeps the memory mapped; NULL: no memory */
+    unsigned char *base;
+    Py_ssize_t length;          /* bytes; 0: no memory */
+    int writable;
+} span;
+
+/* Longer copies have their pages brought in first, without the GIL: LONG_COPY in _mapping.py. */
+enum { LONG_COPY = 1 << 20 };
+
+/* ---- lifetime ---- */
+
+static int clear(PyObject *self)
+{
+    span *s = (span *)self;
+
+    s->base = NULL;
+    s->length = 0;
+    Py_CLEAR(s->owner);
+    return 0;
+}
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((span *)self)->owner);
+    return 0;
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+    PyObject_GC_UnTrack(self);
+    clear(self);
+    release(self);
+    Py_DECREF(type);
+}
+
+/* _expose(mapping, owner, address, length, writable): the memory that subscripts access from now on; an owner of None
+ * takes it away. */
+static PyObject *expose(PyObject *type, PyObject *arguments)
+{
+    PyObject *self, *owner;
+    Py_ssize_t address, length;
+    int writable;
+    span *s;
+
+    if (!PyArg_ParseTuple(arguments, "OOnnp", &self, &owner, &address, &length, &writable))
+        return NULL;
+    if (!PyObject_TypeCheck(self, (PyTypeObject *)type)) {
+        PyErr_SetString(PyExc_TypeError, "a mapping is required");
+        return NULL;
+    }
+    s = (span *)self;
+    clear(self);
+    if (owner != Py_None) {
+        Py_INCREF(owner);
+        s->owner = owner;
+        s->base = (unsigned char *)address;
+        s->length = length;
+        s->writable = writable;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef expose_definition = {"_expose", expose, METH_VARARGS, NULL};
+
+/* ---- subscripts ---- */
+
+#if !defined(Py_GIL_DISABLED)
+
+/* A plain int as an index of the span, or -1 for what Python must look at. */
+static Py_ssize_t plain_index(const span *s, PyObject *key)
+{
+    Py_ssize_t index;
+
+    if (!PyLong_CheckExact(key))
+        return -1;
+    index = PyLong_AsSsize_t(key);
+    if (index == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (index < 0)
+        index += s->length;
+    return index >= 0 && index < s->length ? index : -1;
+}
+
+/* Whether a key is a slice without a step over memory that is there, with its range of bytes. */
+static int plain_slice(const span *s, PyObject *key, Py_ssize_t *start, Py_ssize_t *count)
+{
+    Py_ssize_t stop, step;
+
+    if (!PySlice_Check(key) || s->length == 0)
+        return 0;
+    /* This may run an __index__, which may close or resize the mapping: the length counts from here on. */
+    if (PySlice_Unpack(key, start, &stop, &step) == -1) {
+        PyErr_Clear();
+        return 0;
+    }
+    *count = PySlice_AdjustIndices(s->length, start, &stop, step);
+    return step == 1 && s->length > 0 && *count < LONG_COPY;
+}
+
+static PyObject *subscript(PyObject *self, PyObject *key)
+{
+    const span *s = (const span *)self;
+    Py_ssize_t start, count, index = plain_index(s, key);
+
+    if (index >= 0)
+        return PyLong_FromLong(s->base[index]);
+    if (plain_slice(s, key, &start, &count))
+        return PyBytes_FromStringAndSize((const char *)s->base + start, count);
+    return PyObject_CallMethod(self, "_item", "O", key);
+}
+
+/* A value from 0 to 255 given as a plain int, or -1 for what Python must look at. */
+static int plain_octet(PyObject *value)
+{
+    long octet;
+
+    if (!PyLong_CheckExact(value))
+        return -1;
+    octet = PyLong_AsLong(value);
+    if (octet == -1 && PyErr_Occurred())
+        PyErr_Clear();
+    return octet >= 0 && octet <= 255 ? (int)octet : -1;
+}
+
+static int discard(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int assign(PyObject *self, PyObject *key, PyObject *value)
+{
+    span *s = (span *)self;
+    Py_ssize_t start, count, index;
+    int octet;
+
+    if (value == NULL)
+        return discard(PyObject_CallMethod(self, "_delete_item", "O", key));
+    if (s->writable) {
+        index = plain_index(s, key);
+        octet = index >= 0 ? plain_octet(value) : -1;
+        if (octet >= 0) {
+            s->base[index] = (unsigned char)octet;
+            return 0;
+        }
+        if (PyBytes_CheckExact(value) && plain_slice(s, key, &start, &count) && count == PyBytes_Size(value)) {
+            memcpy(s->base + start, PyBytes_AsString(value), (size_t)count);
+            return 0;
+        }
+    }
+    return discard(PyObject_CallMethod(self, "_set_item", "OO", key, value));
+}
+
+/* Iteration, reversed() and `in` come through here: bytes of length 1, as in the standard library. */
+static PyObject *item(PyObject *self, Py_ssize_t index)
+{
+    const span *s = (const span *)self;
+
+    if (index >= 0 && index < s->length)
+        return PyBytes_FromStringAndSize((const char *)s->base + index, 1);
+    return PyObject_CallMethod(self, "_single", "n", index);
+}
+
+#endif
+
+/* ---- the buffer protocol ---- */
+
+#if PY_VERSION_HEX < 0x030C0000
+
+static int get_buffer(PyObject *self, Py_buffer *buffer, int flags)
+{
+    PyObject *view = PyObject_CallMethod(self, "__buffer__", "i", flags);
+    int result;
+
+    if (view == NULL) {
+        buffer->obj = NULL;
+        return -1;
+    }
+    /* The buffer owns the memoryview from here on, which owns the memory. */
+    result = PyObject_GetBuffer(view, buffer, flags);
+    Py_DECREF(view);
+    return result;
+}
+
+/* Never called, as the exporter named in the buffer is the memoryview. The slot must exist all the same: without it
+ * numpy keeps no export and its array would dangle. */
+static void release_buffer(PyObject *self, Py_buffer *buffer)
+{
+    (void)self, (void)buffer;
+}
+
+#endif
+
+/* ---- the type ---- */
+
+static PyType_Slot slots[] = {
+    {Py_tp_clear, (void *)clear},
+    {Py_tp_traverse, (void *)traverse},
+    {Py_tp_dealloc, (void *)dealloc},
+#if !defined(Py_GIL_DISABLED)
+    {Py_mp_subscript, (void *)subscript},
+    {Py_mp_ass_subscript, (void *)assign},
+    {Py_sq_item, (void *)item},
+#endif
+#if PY_VERSION_HEX < 0x030C0000
+    {Py_bf_getbuffer, (void *)get_buffer},
+    {Py_bf_releasebuffer, (void *)release_buffer},
+#endif
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "cffimmap.Base",
+    .basicsize = sizeof(span),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};
+
+static int install(PyObject *module)
+{
+    PyObject *type = PyType_FromSpec(&spec);
+    PyObject *function = type == NULL ? NULL : PyCFunction_NewEx(&expose_definition, type, NULL);
+    int result = -1;
+
+    if (function != NULL && PyObject_SetAttrString(module, "Base", type) == 0)
+        result = PyObject_SetAttrString(module, "_expose", function);
+    Py_XDECREF(function);
+    Py_XDECREF(type);
+    return result;
+}
+
+int cm_make_base(const char *module)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *target = PyImport_ImportModule(module);
+    int result = target == NULL ? -1 : install(target);
+
+    if (result == -1)
+        PyErr_Clear();
+    Py_XDECREF(target);
+    PyGILState_Release(state);
+    return result;
+}
