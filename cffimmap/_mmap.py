@@ -236,14 +236,6 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         def __iter__(self) -> Iterator[bytes]:
             return _Iterator(self)
 
-        def __reversed__(self) -> Iterator[bytes]:
-            return self._backwards(len(self))
-
-        def _backwards(self, position: int) -> Iterator[bytes]:
-            while position:
-                position -= 1
-                yield self._single(position)
-
     def _item(self, key: Any) -> Any:
         """Any index and any slice; arguments are converted before the memory is looked at."""
         self._check_accessible()
@@ -337,6 +329,14 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     def _single(self, position: int) -> bytes:
         """The item that iteration meets: a byte as bytes."""
         return _SINGLE_BYTES[self._octet_at(position)]
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self._backwards(len(self))
+
+    def _backwards(self, position: int) -> Iterator[bytes]:
+        while position:
+            position -= 1
+            yield self._single(position)
 
     def __contains__(self, item: object) -> bool:
         if item.__class__ is bytes:

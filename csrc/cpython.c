@@ -178,14 +178,109 @@ static int assign(PyObject *self, PyObject *key, PyObject *value)
     return discard(PyObject_CallMethod(self, "_set_item", "OO", key, value));
 }
 
-/* Iteration, reversed() and `in` come through here: bytes of length 1, as in the standard library. */
-static PyObject *item(PyObject *self, Py_ssize_t index)
-{
-    const span *s = (const span *)self;
+/* ---- iteration: bytes of length 1, as in the standard library ---- */
 
-    if (index >= 0 && index < s->length)
-        return PyBytes_FromStringAndSize((const char *)s->base + index, 1);
-    return PyObject_CallMethod(self, "_single", "n", index);
+/* The attribute of the base type that holds the type of its iterators. */
+#define ITERATOR "_Iterator"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *mapping;          /* NULL once exhausted */
+    Py_ssize_t position;
+} iterator;
+
+static PyObject *iterate(PyObject *self)
+{
+    PyObject *type = PyObject_GetAttrString((PyObject *)Py_TYPE(self), ITERATOR);
+    iterator *new;
+
+    if (type == NULL)
+        return NULL;
+    new = PyObject_GC_New(iterator, (PyTypeObject *)type);
+    Py_DECREF(type);
+    if (new == NULL)
+        return NULL;
+    Py_INCREF(self);
+    new->mapping = self;
+    new->position = 0;
+    PyObject_GC_Track((PyObject *)new);
+    return (PyObject *)new;
+}
+
+static PyObject *next_item(PyObject *self)
+{
+    iterator *it = (iterator *)self;
+    const span *s = (const span *)it->mapping;
+    PyObject *result;
+
+    if (s == NULL)
+        return NULL;
+    if (it->position < s->length)
+        return PyBytes_FromStringAndSize((const char *)s->base + it->position++, 1);
+    result = PyObject_CallMethod(it->mapping, "_single", "n", it->position);
+    if (result != NULL) {
+        it->position++;
+    } else if (PyErr_ExceptionMatches(PyExc_IndexError)) {
+        PyErr_Clear();
+        Py_CLEAR(it->mapping);
+    }
+    return result;
+}
+
+static int clear_iterator(PyObject *self)
+{
+    Py_CLEAR(((iterator *)self)->mapping);
+    return 0;
+}
+
+static int traverse_iterator(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((iterator *)self)->mapping);
+    return 0;
+}
+
+static void dealloc_iterator(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    clear_iterator(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_clear, (void *)clear_iterator},
+    {Py_tp_traverse, (void *)traverse_iterator},
+    {Py_tp_dealloc, (void *)dealloc_iterator},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)next_item},
+    {0, NULL},
+};
+
+static PyType_Spec iterator_spec = {
+    .name = "cffimmap.iterator",
+    .basicsize = sizeof(iterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = iterator_slots,
+};
+
+static int add_iterator(PyObject *base)
+{
+    PyObject *type = PyType_FromSpec(&iterator_spec);
+    int result = type == NULL ? -1 : PyObject_SetAttrString(base, ITERATOR, type);
+
+    Py_XDECREF(type);
+    return result;
+}
+
+#else
+
+static int add_iterator(PyObject *base)
+{
+    (void)base;
+    return 0;
 }
 
 #endif
@@ -227,7 +322,7 @@ static PyType_Slot slots[] = {
 #if !defined(Py_GIL_DISABLED)
     {Py_mp_subscript, (void *)subscript},
     {Py_mp_ass_subscript, (void *)assign},
-    {Py_sq_item, (void *)item},
+    {Py_tp_iter, (void *)iterate},
 #endif
 #if PY_VERSION_HEX < 0x030C0000
     {Py_bf_getbuffer, (void *)get_buffer},
@@ -249,7 +344,7 @@ static int install(PyObject *module)
     PyObject *function = type == NULL ? NULL : PyCFunction_NewEx(&expose_definition, type, NULL);
     int result = -1;
 
-    if (function != NULL && PyObject_SetAttrString(module, "Base", type) == 0)
+    if (function != NULL && add_iterator(type) == 0 && PyObject_SetAttrString(module, "Base", type) == 0)
         result = PyObject_SetAttrString(module, "_expose", function);
     Py_XDECREF(function);
     Py_XDECREF(type);
