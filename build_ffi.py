@@ -7,6 +7,7 @@ import platform
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import cffi
 
@@ -29,7 +30,7 @@ def warning_flags() -> list[str]:
     return ["-Wall", "-Wextra", "-Werror"] if os.environ.get("CFFIMMAP_STRICT_BUILD") else []
 
 
-def limited_api_options() -> dict[str, object]:
+def limited_api_options() -> dict[str, Any]:
     """How cffi is told which API of the interpreter the module may use."""
     if LIMITED_API:
         return {"define_macros": [("Py_LIMITED_API", "0x030C0000")], "py_limited_api": True}

@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from cffimmap._constants import *  # noqa: F403, the names that this platform has
-from cffimmap._install import install, uninstall
-from cffimmap._mmap import mmap
+from cffimmap._install import install as install
+from cffimmap._install import uninstall as uninstall
+from cffimmap._mmap import mmap as mmap
 
 __version__ = _version("cffimmap")
 

@@ -6,15 +6,16 @@ platform lacks is annotated and does not exist, as in the standard library.
 
 from __future__ import annotations
 
-from cffimmap import _native
+from cffimmap._native import ffi as _ffi
+from cffimmap._native import lib as _lib
 
 ACCESS_DEFAULT = 0
 ACCESS_READ = 1
 ACCESS_WRITE = 2
 ACCESS_COPY = 3
 
-PAGESIZE: int = _native.lib.cm_page_size()
-ALLOCATIONGRANULARITY: int = _native.lib.cm_granularity()
+PAGESIZE: int = _lib.cm_page_size()
+ALLOCATIONGRANULARITY: int = _lib.cm_granularity()
 
 PROT_NONE: int
 PROT_READ: int
@@ -86,8 +87,8 @@ MADV_DONTNEED_LOCKED: int
 
 
 def _of_this_platform() -> dict[str, int]:
-    table = (_native.lib.cm_constants[i] for i in range(_native.lib.cm_constant_count))
-    return {_native.ffi.string(row.name).decode("ascii"): row.value for row in table}
+    table = (_lib.cm_constants[i] for i in range(_lib.cm_constant_count))
+    return {_ffi.string(row.name).decode("ascii"): row.value for row in table}
 
 
 NAMES = _of_this_platform()

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from cffimmap._constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
 from cffimmap._native import PYPY, UNSUPPORTED, Base, Pointer, check, failure, ffi, lib
+
 if not PYPY:
     from cffimmap._native import expose
 
@@ -331,6 +332,16 @@ class Mapping(Base):  # type: ignore[misc]
                 self._pins.pop()
             return self._run_again(function, end, *arguments)
 
+        def _line_end(self, start: int, end: int) -> int:
+            """The position after the next newline in [start, end), or `end`.
+
+            Too short a call to be pinned: closed meanwhile, it meets zeros, and the access that follows sees that.
+            """
+            pointer, length = self._span
+            if end <= length:
+                return lib.cm_line_end(pointer, start, end)
+            return self._run_again(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
+
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
             self._check_accessible()
@@ -348,7 +359,9 @@ class Mapping(Base):  # type: ignore[misc]
                 self._view = ffi.buffer(pointer, length)
                 octets = memoryview(self._view)
                 self._octets = octets if self._prot & PROT_WRITE else octets.toreadonly()
-                expose(self, pointer, int(ffi.cast("uintptr_t", pointer)), length, self._prot & PROT_WRITE)
+                expose(
+                    self, pointer, int(ffi.cast("uintptr_t", pointer)), length, bool(self._prot & PROT_WRITE)
+                )
             else:
                 self._view = self._octets = UNREADABLE
             self._length = length
@@ -359,7 +372,11 @@ class Mapping(Base):  # type: ignore[misc]
             The answer is an address that owns nothing: the range is the caller's to install or to discard.
             """
             pointer, length = self._span
-            release, address, alive = self._release, ffi.cast("unsigned char *", pointer), weakref.ref(pointer)
+            release, address, alive = (
+                self._release,
+                ffi.cast("unsigned char *", pointer),
+                weakref.ref(pointer),
+            )
             release.keep = True
             self._hide()
             expose(self, None, 0, 0, False)
@@ -371,9 +388,9 @@ class Mapping(Base):  # type: ignore[misc]
             self._show(holder, length)
             return None
 
-        def _put_back(self, address: Pointer, length: int) -> None:
+        def _put_back(self, pointer: Pointer, length: int) -> None:
             """Undoes `_withdraw`."""
-            self._install(address, length)
+            self._install(pointer, length)
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -385,6 +402,10 @@ class Mapping(Base):  # type: ignore[misc]
                 # Ctrl-C may raise here, and its traceback must not hold the memory.
                 pointer = None
             return self._run_again(function, end, *arguments)
+
+        def _line_end(self, start: int, end: int) -> int:
+            """The position after the next newline in [start, end), or `end`."""
+            return self._run(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
 
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""

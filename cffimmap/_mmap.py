@@ -17,7 +17,7 @@ from cffimmap._unix import DEFAULT_PROT, file_status, request
 INT_MAX: Final = 2**31 - 1
 
 _ACCESS_NAMES: Final = ("ACCESS_DEFAULT", "ACCESS_READ", "ACCESS_WRITE", "ACCESS_COPY")
-_SINGLE_BYTES: Final = tuple(bytes((octet,)) for octet in range(256))
+_SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
 
 # The kernel shows at most 80 bytes with the final NUL (prctl(2)); the standard library's prefix leaves 66 of them.
 _NAME_PREFIX: Final = b"cffimmap:"
@@ -83,10 +83,10 @@ def _clipped(value: object, default: int, length: int) -> int:
     """A start or an end as slices understand it, within [0, length]."""
     if value is None:
         return default
-    number = value if value.__class__ is int else _c_size(value)
-    if number < 0:  # type: ignore[operator]
-        return max(number + length, 0)  # type: ignore[operator]
-    return min(number, length)  # type: ignore[call-overload, no-any-return]
+    number = _c_size(value)
+    if number < 0:
+        return max(number + length, 0)
+    return min(number, length)
 
 
 class mmap(Mapping):  # noqa: N801, the standard library's name
@@ -116,6 +116,9 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     __slots__ = ("_access", "_position")
 
+    _access: int
+    _position: int
+
     def __new__(
         cls,
         fileno: int,
@@ -126,7 +129,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         offset: int = 0,
         *,
         trackfd: bool = True,
-    ) -> mmap:  # noqa: PYI034, Self is not in 3.9's typing
+    ) -> mmap:
         asked = request(
             _c_int(fileno),
             _c_size(length),
@@ -163,7 +166,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         """Whether `close` has ended the mapping."""
         return self._view is CLOSED
 
-    def __enter__(self) -> mmap:  # noqa: PYI034, Self is not in 3.9's typing
+    def __enter__(self) -> mmap:
         self._check_open()
         return self
 
@@ -236,6 +239,12 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         def __iter__(self) -> Iterator[bytes]:
             return _Iterator(self)
 
+        def _line(self, start: int) -> bytes:
+            end = self._length
+            if start < end:
+                return self._view[start : self._line_end(start, end)]  # type: ignore[no-any-return]
+            return self._slow_line(start)
+
     def _item(self, key: Any) -> Any:
         """Any index and any slice; arguments are converted before the memory is looked at."""
         self._check_accessible()
@@ -250,13 +259,13 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise TypeError("mmap indices must be integers")
         return self._octet_at(as_index(key))
 
-    def _octet_at(self, position: int) -> Any:
+    def _octet_at(self, position: int) -> int:
         self._check_accessible()
         if position < 0:
             position += self._length
         if position >= 0:
             try:
-                return self._octets[position]
+                return self._octets[position]  # type: ignore[no-any-return]
             except IndexError:
                 pass
         raise IndexError("mmap index out of range")
@@ -336,11 +345,15 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     def _backwards(self, position: int) -> Iterator[bytes]:
         while position:
             position -= 1
-            yield self._single(position)
+            try:
+                item = self._single(position)
+            except IndexError:
+                return
+            yield item
 
     def __contains__(self, item: object) -> bool:
         if item.__class__ is bytes:
-            return len(item) == 1 and self.find(item, 0) >= 0  # type: ignore[arg-type]
+            return len(item) == 1 and self.find(item, 0) >= 0
         return any(byte is item or byte == item for byte in self)
 
     def _check_writable(self) -> None:
@@ -373,9 +386,9 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         if stop <= start:
             self._check_accessible()
             return b""
-        data = self._view[start:stop] if stop - start < LONG_COPY else self._read_range(start, stop)
+        data: bytes = self._view[start:stop] if stop - start < LONG_COPY else self._read_range(start, stop)
         self._position = stop
-        return data  # type: ignore[no-any-return]
+        return data
 
     def read_byte(self) -> int:
         """Reads the byte at the position as an integer, and moves the position past it.
@@ -400,15 +413,16 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             The line; b'' at the end. The position moves past it.
         """
         start = self._position
+        line: bytes = self._line(start)
+        self._position = start + len(line)
+        return line
+
+    def _slow_line(self, start: int) -> bytes:
         end = self._length
-        if start >= end:
-            self._check_accessible()
-            return b""
         self._check_accessible()
-        stop = self._run(lib.cm_line_end, end, start, end)
-        line = self._view[start:stop]
-        self._position = stop
-        return line  # type: ignore[no-any-return]
+        if start >= end:
+            return b""
+        return self._read_range(start, self._line_end(start, end))
 
     def write(self, data: Any, /) -> int:
         """Writes all of a bytes-like object at the position, and moves the position past it.
@@ -722,6 +736,8 @@ class _Iterator:
 
     __slots__ = ("_map", "_position")
 
+    _map: mmap | None
+
     def __init__(self, mapped: mmap) -> None:
         self._map = mapped
         self._position = 0
@@ -731,9 +747,12 @@ class _Iterator:
 
     def __next__(self) -> bytes:
         position = self._position
+        if self._map is None:
+            raise StopIteration
         try:
-            octet = self._map._octets[position]
+            octet: int = self._map._octets[position]
         except IndexError:
+            self._map = None
             raise StopIteration from None
         self._position = position + 1
         return _SINGLE_BYTES[octet]

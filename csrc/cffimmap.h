@@ -75,8 +75,9 @@ void cm_store(unsigned char *base, size_t offset, const unsigned char *source, s
 void cm_gather(unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
 void cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
 
-/* The position after the next newline in [start, end), or end. */
-size_t cm_line_end(const unsigned char *base, size_t start, size_t end);
+/* The position after the next newline in [start, end), or end. Signed, as PyPy converts signed integers at twice the
+ * speed, and a line is short. */
+ptrdiff_t cm_line_end(const unsigned char *base, ptrdiff_t start, ptrdiff_t end);
 
 /* The position of the first (last) needle of count bytes that lies within [start, end), or -1. start <= end. */
 ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);

@@ -108,32 +108,73 @@ static Py_ssize_t plain_index(const span *s, PyObject *key)
     return index >= 0 && index < s->length ? index : -1;
 }
 
-/* Whether a key is a slice without a step over memory that is there, with its range of bytes. */
-static int plain_slice(const span *s, PyObject *key, Py_ssize_t *start, Py_ssize_t *count)
-{
-    Py_ssize_t stop, step;
+/* A slice that is known, with its range of bytes in the span. */
+typedef struct {
+    Py_ssize_t start, stop, step;
+    Py_ssize_t first, count;
+} range;
 
-    if (!PySlice_Check(key) || s->length == 0)
-        return 0;
-    /* This may run an __index__, which may close or resize the mapping: the length counts from here on. */
-    if (PySlice_Unpack(key, start, &stop, &step) == -1) {
-        PyErr_Clear();
-        return 0;
-    }
-    *count = PySlice_AdjustIndices(s->length, start, &stop, step);
-    return step == 1 && s->length > 0 && *count < LONG_COPY;
+/* Reads a slice; -1 with an exception if it has no integers. This may run an __index__, once, which may close or resize
+ * the mapping: the range is one of the span as it is then. */
+static int read_slice(const span *s, PyObject *key, range *r)
+{
+    Py_ssize_t stop;
+
+    if (PySlice_Unpack(key, &r->start, &r->stop, &r->step) == -1)
+        return -1;
+    r->first = r->start;
+    stop = r->stop;
+    r->count = PySlice_AdjustIndices(s->length, &r->first, &stop, r->step);
+    return 0;
+}
+
+static int is_plain(const span *s, const range *r)
+{
+    return r->step == 1 && s->length > 0 && r->count < LONG_COPY;
+}
+
+/* The slice again, of plain integers: for Python, where its __index__ must not run a second time. */
+static PyObject *plain_slice(const range *r)
+{
+    PyObject *start = PyLong_FromSsize_t(r->start);
+    PyObject *stop = PyLong_FromSsize_t(r->stop);
+    PyObject *step = PyLong_FromSsize_t(r->step);
+    PyObject *result = start != NULL && stop != NULL && step != NULL ? PySlice_New(start, stop, step) : NULL;
+
+    Py_XDECREF(start);
+    Py_XDECREF(stop);
+    Py_XDECREF(step);
+    return result;
+}
+
+static PyObject *subscript_slice(PyObject *self, PyObject *key)
+{
+    const span *s = (const span *)self;
+    PyObject *plain, *result;
+    range r;
+
+    if (read_slice(s, key, &r) == -1)
+        return NULL;
+    if (is_plain(s, &r))
+        return PyBytes_FromStringAndSize((const char *)s->base + r.first, r.count);
+    plain = plain_slice(&r);
+    if (plain == NULL)
+        return NULL;
+    result = PyObject_CallMethod(self, "_item", "(O)", plain);
+    Py_DECREF(plain);
+    return result;
 }
 
 static PyObject *subscript(PyObject *self, PyObject *key)
 {
     const span *s = (const span *)self;
-    Py_ssize_t start, count, index = plain_index(s, key);
+    Py_ssize_t index = plain_index(s, key);
 
     if (index >= 0)
         return PyLong_FromLong(s->base[index]);
-    if (plain_slice(s, key, &start, &count))
-        return PyBytes_FromStringAndSize((const char *)s->base + start, count);
-    return PyObject_CallMethod(self, "_item", "O", key);
+    if (PySlice_Check(key) && s->length > 0)
+        return subscript_slice(self, key);
+    return PyObject_CallMethod(self, "_item", "(O)", key);
 }
 
 /* A value from 0 to 255 given as a plain int, or -1 for what Python must look at. */
@@ -155,14 +196,35 @@ static int discard(PyObject *result)
     return result == NULL ? -1 : 0;
 }
 
+static int assign_slice(PyObject *self, PyObject *key, PyObject *value)
+{
+    const span *s = (const span *)self;
+    PyObject *plain;
+    int result;
+    range r;
+
+    if (read_slice(s, key, &r) == -1)
+        return -1;
+    if (is_plain(s, &r) && PyBytes_CheckExact(value) && r.count == PyBytes_Size(value)) {
+        memcpy(s->base + r.first, PyBytes_AsString(value), (size_t)r.count);
+        return 0;
+    }
+    plain = plain_slice(&r);
+    if (plain == NULL)
+        return -1;
+    result = discard(PyObject_CallMethod(self, "_set_item", "(OO)", plain, value));
+    Py_DECREF(plain);
+    return result;
+}
+
 static int assign(PyObject *self, PyObject *key, PyObject *value)
 {
-    span *s = (span *)self;
-    Py_ssize_t start, count, index;
+    const span *s = (const span *)self;
+    Py_ssize_t index;
     int octet;
 
     if (value == NULL)
-        return discard(PyObject_CallMethod(self, "_delete_item", "O", key));
+        return discard(PyObject_CallMethod(self, "_delete_item", "(O)", key));
     if (s->writable) {
         index = plain_index(s, key);
         octet = index >= 0 ? plain_octet(value) : -1;
@@ -170,13 +232,32 @@ static int assign(PyObject *self, PyObject *key, PyObject *value)
             s->base[index] = (unsigned char)octet;
             return 0;
         }
-        if (PyBytes_CheckExact(value) && plain_slice(s, key, &start, &count) && count == PyBytes_Size(value)) {
-            memcpy(s->base + start, PyBytes_AsString(value), (size_t)count);
-            return 0;
-        }
+        if (PySlice_Check(key) && s->length > 0)
+            return assign_slice(self, key, value);
     }
-    return discard(PyObject_CallMethod(self, "_set_item", "OO", key, value));
+    return discard(PyObject_CallMethod(self, "_set_item", "(OO)", key, value));
 }
+
+/* _line(position): the bytes from there to the next newline, which belongs to them, or to the end. */
+static PyObject *line(PyObject *self, PyObject *position)
+{
+    const span *s = (const span *)self;
+    Py_ssize_t start = PyLong_AsSsize_t(position);
+    const unsigned char *newline;
+
+    if (start == -1 && PyErr_Occurred())
+        return NULL;
+    if (start < 0 || start >= s->length)
+        return PyObject_CallMethod(self, "_slow_line", "n", start);
+    newline = memchr(s->base + start, '\n', (size_t)(s->length - start));
+    return PyBytes_FromStringAndSize((const char *)s->base + start,
+                                     newline == NULL ? s->length - start : newline + 1 - (s->base + start));
+}
+
+static PyMethodDef methods[] = {
+    {"_line", line, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 /* ---- iteration: bytes of length 1, as in the standard library ---- */
 
@@ -323,6 +404,7 @@ static PyType_Slot slots[] = {
     {Py_mp_subscript, (void *)subscript},
     {Py_mp_ass_subscript, (void *)assign},
     {Py_tp_iter, (void *)iterate},
+    {Py_tp_methods, (void *)methods},
 #endif
 #if PY_VERSION_HEX < 0x030C0000
     {Py_bf_getbuffer, (void *)get_buffer},

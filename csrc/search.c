@@ -289,9 +289,9 @@ ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const un
     return within(rfind_long, rfind_byte, base, start, end, needle, count);
 }
 
-size_t cm_line_end(const unsigned char *base, size_t start, size_t end)
+ptrdiff_t cm_line_end(const unsigned char *base, ptrdiff_t start, ptrdiff_t end)
 {
-    const unsigned char *newline = memchr(base + start, '\n', end - start);
+    const unsigned char *newline = memchr(base + start, '\n', (size_t)(end - start));
 
-    return newline == NULL ? end : (size_t)(newline - base) + 1;
+    return newline == NULL ? end : newline - base + 1;
 }
