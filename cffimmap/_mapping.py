@@ -68,7 +68,8 @@ class _Absent:
 CLOSED: Final = _Absent(ValueError, CLOSED_MESSAGE)
 UNREADABLE: Final = _Absent(TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.")
 
-NO_SPAN: Final = (None, 0)
+# Shorter than nothing, so that not even a call on no bytes goes there.
+NO_SPAN: Final = (None, -1)
 
 
 class _Withdrawn:
@@ -174,17 +175,35 @@ class _Release:
 class _File:
     """A descriptor of our own of the mapped file, closed with the mapping or when the object dies."""
 
-    __slots__ = ("__weakref__", "_owner", "descriptor")
+    __slots__ = ("_owner",)
 
-    _close = staticmethod(lib.cm_close)
+    def __init__(self) -> None:
+        self._owner = ffi.gc(ffi.new("cm_file *", -1), self._end, 0)
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        close = self._close
-        self._owner = ffi.gc(ffi.new("char *"), lambda _: close(descriptor), 0)
+    # Kept as a default, as the module's own names may be gone when the interpreter ends.
+    @staticmethod
+    def _end(owner: Pointer, close: Callable[[int], int] = lib.cm_close) -> None:
+        if owner[0] != -1:
+            close(owner[0])
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor; -1 once closed, which no system call mistakes for a file."""
+        owner = self._owner
+        return -1 if owner is None else owner[0]
+
+    def open(self, file: int) -> None:
+        """Duplicates the descriptor of a file."""
+        owner = self._owner
+        check(_ask_twice(lambda: lib.cm_duplicate(file, owner)), "fcntl")
+        if PYPY and crowded(owner[0]):
+            gc.collect()
 
     def close(self) -> None:
-        ffi.release(self._owner)
+        """Closes the descriptor; twice is fine."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            ffi.release(owner)
 
 
 def _ask_twice(call: Callable[[], int]) -> int:
@@ -196,43 +215,72 @@ def _ask_twice(call: Callable[[], int]) -> int:
     return code
 
 
-def _duplicate(file: int) -> _File:
-    copy = ffi.new("cm_file *")
-    check(_ask_twice(lambda: lib.cm_duplicate(file, copy)), "fcntl")
-    if PYPY and crowded(copy[0]):
-        gc.collect()
-    return _File(copy[0])
-
-
-def _map(file: int, length: int, prot: int, flags: int, offset: int) -> Pointer:
-    """Maps memory; the address owns nothing yet."""
-    base = ffi.new("unsigned char **")
-    check(_ask_twice(lambda: lib.cm_map(file, length, prot, flags, offset, base)), "mmap")
-    return base[0]
-
-
-def _moved(address: Pointer, length: int, new_length: int) -> Pointer | None:
-    """Resizes a range that nobody else knows; None where the platform cannot."""
-    base = ffi.new("unsigned char **")
-    code = _ask_twice(lambda: lib.cm_remap(address, length, new_length, base))
+def _supported(code: int, call: str) -> bool:
+    """Whether the platform has the call, which must have succeeded then."""
     if code == UNSUPPORTED:
-        return None
-    check(code, "mremap")
-    return base[0]
+        return False
+    check(code, call)
+    return True
 
 
-def _twin(address: Pointer, length: int) -> Pointer | None:
-    """A second mapping of the same shared memory; None where the platform cannot."""
-    twin = ffi.new("unsigned char **")
-    code = _ask_twice(lambda: lib.cm_twin(address, length, twin))
-    if code == UNSUPPORTED:
-        return None
-    check(code, "mremap")
-    return twin[0]
+class _Hold:
+    """What a mapping had before its memory was withdrawn, to put it back from or to end it.
+
+    Signal handlers may raise between any two steps, right after a system call as well. What has happened is
+    therefore read off the memory's own record (`range`, which the C functions keep) and never off how far the Python
+    code came.
+    """
+
+    __slots__ = ("alive", "ended", "length", "moved", "range", "release", "span", "view")
+
+    def __init__(self, mapping: Mapping) -> None:
+        pointer, self.length = mapping._span
+        self.release = mapping._release
+        self.view = mapping._view
+        self.range = ffi.new("cm_range *", (pointer, self.length))
+        self.ended = self.moved = False
+        if PYPY:
+            self.span = mapping._span
+        else:
+            # Nothing here may keep the pointer, whose life is the question.
+            self.view = None
+            self.alive = weakref.ref(pointer)
 
 
-# How a withdrawn range ends. On PyPy the file is let go now, and the addresses when nobody holds them.
-_end = lib.cm_blank if PYPY else lib.cm_unmap
+class _Growth:
+    """What a resize does to the file, and whether the new mapping stands. Sizes in bytes."""
+
+    __slots__ = ("descriptor", "fresh", "old_size", "ready", "size")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.fresh = ffi.new("cm_range *")
+        self.ready = False
+        self.size = self.old_size = 0 if descriptor == -1 else file_status(descriptor)[0]
+
+    def aim(self, size: int) -> None:
+        """Says how large the file shall be, and makes it larger if need be."""
+        self.size = size
+        if size > self.old_size:
+            check(lib.cm_truncate(self.descriptor, size), "ftruncate")
+
+    def finish(self) -> None:
+        """Makes the file smaller if need be; there is no way back from here."""
+        self.ready = True
+        if self.size < self.old_size:
+            check(lib.cm_truncate(self.descriptor, self.size), "ftruncate")
+
+    @property
+    def done(self) -> bool:
+        """Whether the new mapping is the one that fits the file."""
+        return self.ready and (self.size >= self.old_size or file_status(self.descriptor)[0] <= self.size)
+
+    def undo(self) -> None:
+        """Puts the file's size back, and ends the new mapping."""
+        if self.fresh.base:
+            lib.cm_unmap(self.fresh.base, self.fresh.length)
+        if self.size > self.old_size:
+            lib.cm_truncate(self.descriptor, self.old_size)
 
 
 class Mapping(Base):  # type: ignore[misc]
@@ -282,15 +330,28 @@ class Mapping(Base):  # type: ignore[misc]
         self._offset = request.offset
         self._lock = RLock()
         self._pins: list[None] = []
-        self._file = None if self._anonymous or not request.track else _duplicate(request.file)
-        self._install(
-            _map(request.file, request.length, request.prot, request.flags, request.offset), request.length
-        )
+        self._file = None
+        if request.track and not self._anonymous:
+            self._file = _File()
+            self._file.open(request.file)
+        fresh = ffi.new("cm_range *")
+        try:
+            self._map(request.file, request.length, fresh)
+        except OSError:
+            self._let_file_go()
+            raise
+        self._install(fresh)
 
-    def _install(self, address: Pointer, length: int) -> None:
+    def _map(self, file: int, length: int, fresh: Pointer) -> None:
+        """Maps a length in bytes as this mapping is mapped; the range owns nothing yet."""
+        code = _ask_twice(lambda: lib.cm_map(file, length, self._prot, self._flags, self._offset, fresh))
+        check(code, "mmap")
+
+    def _install(self, fresh: Pointer) -> None:
         """Takes over a mapped range that nobody owns."""
+        length = fresh.length
         self._release = _Release(length)
-        self._show(ffi.gc(address, self._release, min(length, GREATEST_PRESSURE)), length)
+        self._show(ffi.gc(fresh.base, self._release, min(length, GREATEST_PRESSURE)), length)
 
     # ---- what differs between the interpreters: how memory is accessed, and how it is taken away ----
 
@@ -302,32 +363,44 @@ class Mapping(Base):  # type: ignore[misc]
             self._view = self._octets = _Window(self, pointer, length) if self._accessible() else UNREADABLE
             self._length = length
 
-        def _withdraw(self) -> Pointer | None:
-            """Takes the memory from everybody who will ask from now on; None if a C call is at work on it.
+        def _alone(self, hold: _Hold) -> bool:  # noqa: ARG002, CPython asks it
+            """Whether no C call is at work on withdrawn memory. Views are no hindrance: they keep their addresses."""
+            return not self._pins
 
-            The answer keeps the range mapped while it lives. Those who asked before may still hold it.
-            """
-            if self._pins:
-                return None
-            window, pointer = self._view, self._span[0]
-            self._hide()
-            if window is not UNREADABLE:
-                window.length = 0
-            return pointer
+        def _free(self, hold: _Hold) -> None:
+            """Lets go of withdrawn memory: the file now, the addresses when nobody holds them."""
+            hold.ended = True
+            self._retire(hold)
+            code = lib.cm_blank(hold.range.base, hold.length)
+            if code:
+                hold.ended = False
+                raise failure(code, "mmap")
 
-        def _put_back(self, pointer: Pointer, length: int) -> None:
-            """Undoes `_withdraw`."""
-            self._show(pointer, length)
+        def _retire(self, hold: _Hold) -> None:
+            """Sends those who are still at the memory to what the mapping has now."""
+            if hold.view is not UNREADABLE:
+                hold.view.length = 0
+
+        def _restore(self, hold: _Hold) -> None:
+            """Puts withdrawn memory back, unless it was let go."""
+            if hold.ended:
+                self._shut()
+            else:
+                self._show(*hold.span)
+
+        def _end(self, hold: _Hold) -> None:
+            """Ends memory that another range has replaced. What fails costs memory, and no more."""
+            self._retire(hold)
+            lib.cm_blank(hold.range.base, hold.length)
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
+            # The pin first: whoever withdraws the memory hides the span first and looks at the pins then.
             self._pins.append(None)
             try:
                 pointer, length = self._span
                 if end <= length:
-                    result = function(pointer, *arguments)
-                    if self._span[0] is pointer:
-                        return result
+                    return function(pointer, *arguments)
             finally:
                 self._pins.pop()
             return self._run_again(function, end, *arguments)
@@ -344,10 +417,11 @@ class Mapping(Base):  # type: ignore[misc]
 
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
-            self._check_accessible()
-            if BARE_ADDRESSES:
-                self._release.blank = True
-            view = memoryview(self._view.buffer)
+            with self._lock:
+                self._check_accessible()
+                if BARE_ADDRESSES:
+                    self._release.blank = True
+                view = memoryview(self._view.buffer)
             return view if self._prot & PROT_WRITE else view.toreadonly()
 
     else:
@@ -359,38 +433,34 @@ class Mapping(Base):  # type: ignore[misc]
                 self._view = ffi.buffer(pointer, length)
                 octets = memoryview(self._view)
                 self._octets = octets if self._prot & PROT_WRITE else octets.toreadonly()
-                expose(
-                    self, pointer, int(ffi.cast("uintptr_t", pointer)), length, bool(self._prot & PROT_WRITE)
-                )
+                writable = bool(self._prot & PROT_WRITE)
+                expose(self, pointer, int(ffi.cast("uintptr_t", pointer)), length, writable)
             else:
                 self._view = self._octets = UNREADABLE
             self._length = length
 
-        def _withdraw(self) -> Pointer | None:
-            """Takes the memory from the object; None, and everything as before, if anybody else holds it.
+        def _alone(self, hold: _Hold) -> bool:
+            """Whether nobody but the mapping held withdrawn memory: the pointer has died then."""
+            return hold.alive() is None
 
-            The answer is an address that owns nothing: the range is the caller's to install or to discard.
-            """
-            pointer, length = self._span
-            release, address, alive = (
-                self._release,
-                ffi.cast("unsigned char *", pointer),
-                weakref.ref(pointer),
-            )
-            release.keep = True
-            self._hide()
-            expose(self, None, 0, 0, False)
-            pointer = None
-            holder = alive()
-            if holder is None:
-                return address
-            release.keep = False
-            self._show(holder, length)
-            return None
+        def _free(self, hold: _Hold) -> None:
+            """Lets go of withdrawn memory: the pointer's death has unmapped it."""
+            hold.ended = True
 
-        def _put_back(self, pointer: Pointer, length: int) -> None:
-            """Undoes `_withdraw`."""
-            self._install(pointer, length)
+        def _restore(self, hold: _Hold) -> None:
+            """Puts withdrawn memory back, unless it was let go."""
+            holder = hold.alive()
+            if holder is not None:
+                hold.release.keep = False
+                self._show(holder, hold.length)
+            elif hold.release.keep:
+                self._install(hold.range)
+            else:
+                self._shut()
+
+        def _end(self, hold: _Hold) -> None:
+            """Ends memory that another range has replaced. What fails costs memory, and no more."""
+            lib.cm_unmap(hold.range.base, hold.length)
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -411,27 +481,41 @@ class Mapping(Base):  # type: ignore[misc]
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
             return self._octets[:]  # type: ignore[no-any-return]
 
+    def __release_buffer__(self, buffer: memoryview, /) -> None:
+        """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
+
     def _run_again(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
-        """Does once more what met a mapping that another thread had withdrawn for a moment."""
+        """Does what met a mapping that another thread had withdrawn for a moment, now that it is settled."""
         with self._lock:
             if self._span[1] < end:
                 raise self._changed()
             return self._run(function, end, *arguments)
 
     def _hide(self) -> None:
-        """Lets other threads wait for the end of what is done to the memory."""
+        """Withdraws the memory: other threads wait for the end of what is done to it."""
         self._view, self._octets = _WithdrawnView(self), _WithdrawnOctets(self)
         self._span = NO_SPAN
+        if not PYPY:
+            expose(self, None, 0, 0, False)
 
-    def __release_buffer__(self, buffer: memoryview, /) -> None:
-        """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
+    def _shut(self) -> None:
+        """Makes the mapping a closed one, whose memory is gone."""
+        self._view = self._octets = CLOSED
+        self._span = NO_SPAN
+        self._length = 0
+
+    def _let_file_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def _accessible(self) -> bool:
         return bool(self._prot & (PROT_READ | PROT_WRITE))
 
     def _changed(self) -> Exception:
         """What to raise when the mapping was closed or resized between a check and an access."""
-        return ValueError(CLOSED_MESSAGE if self._view is CLOSED else "mmap resized during the operation")
+        if self._span is NO_SPAN:
+            return ValueError(CLOSED_MESSAGE)
+        return ValueError("mmap resized during the operation")
 
     def _check_open(self) -> None:
         if self._view is CLOSED:
@@ -439,8 +523,9 @@ class Mapping(Base):  # type: ignore[misc]
 
     def _check_accessible(self) -> None:
         """Raises for a closed map, and for one whose protection allows no access."""
-        if isinstance(self._view, _Absent):
-            raise self._view._refuse()
+        view = self._view
+        if view is CLOSED or view is UNREADABLE:
+            raise view._refuse()
 
     def _populate(self, start: int, stop: int) -> None:
         """Brings in the pages of a long range of bytes without the interpreter's lock."""
@@ -453,31 +538,33 @@ class Mapping(Base):  # type: ignore[misc]
         with self._lock:
             if self._view is CLOSED:
                 return True
-            length = self._length
-            held = self._withdraw()
-            if held is None:
+            if self._span is NO_SPAN:
+                # A signal handler or a finaliser asks, in the midst of what this thread does to the memory.
                 return False
-            code = _end(held, length)
-            if code:
-                self._put_back(held, length)
-                raise failure(code, "mmap" if PYPY else "munmap")
-            self._view = self._octets = CLOSED
-            self._length = 0
-            if self._file is not None:
-                self._file.close()
+            hold = _Hold(self)
+            try:
+                self._hide()
+                if self._alone(hold):
+                    self._free(hold)
+            finally:
+                self._restore(hold)
+            if self._view is not CLOSED:
+                return False
+            self._let_file_go()
             return True
 
     def _exported(self) -> bool:
         """Whether anybody holds the memory: exact on CPython; on PyPy whether a C call is at work on it."""
         with self._lock:
-            length = self._length
-            held = self._withdraw()
-            if held is None:
+            if self._span is NO_SPAN:
                 return True
-            self._put_back(held, length)
-            return False
-
-    # ---- resizing ----
+            hold = _Hold(self)
+            try:
+                hold.release.keep = not PYPY
+                self._hide()
+                return not self._alone(hold)
+            finally:
+                self._restore(hold)
 
     def _resize(self, length: int) -> bool:
         """Resizes the mapping and its file to a length in bytes. False, and nothing done, if the memory is exported.
@@ -485,54 +572,53 @@ class Mapping(Base):  # type: ignore[misc]
         A failure leaves the file's size and the mapping as they were.
         """
         with self._lock:
-            if self._file is None:
-                return self._change(length)
-            file = self._file.descriptor
-            size, _ = file_status(file)
-            wanted = self._offset + length
-            if wanted < size:
-                # The new mapping first: once the file has shrunk there is no way back.
-                return self._change(length, lambda: lib.cm_truncate(file, wanted))
-            check(lib.cm_truncate(file, wanted), "ftruncate")
-            done = False
+            if self._span is NO_SPAN:
+                return False
+            growth = _Growth(-1 if self._file is None else self._file.descriptor)
+            hold = _Hold(self)
+            alone = False
             try:
-                done = self._change(length)
+                hold.release.keep = not PYPY
+                self._hide()
+                alone = self._alone(hold)
+                if alone:
+                    self._renew(hold, growth, length)
             finally:
-                if not done:
-                    lib.cm_truncate(file, size)
-            return done
+                self._settle(hold, growth)
+            return alone
 
-    def _change(self, length: int, truncate: Callable[[], int] | None = None) -> bool:
-        """Replaces the mapping by one of another length in bytes, then truncates the file if that is asked for."""
-        old_length = self._length
-        held = self._withdraw()
-        if held is None:
-            return False
-        try:
-            address = None if PYPY or truncate else _moved(held, old_length, length)
-            if address is None:
-                address = self._anew(held, old_length, length, truncate)
-                # The new mapping stands: a range that could not be ended is an address range lost, no more.
-                _end(held, old_length)
-        except BaseException:
-            self._put_back(held, old_length)
-            raise
-        self._install(address, length)
-        return True
+    def _renew(self, hold: _Hold, growth: _Growth, length: int) -> None:
+        """Makes the file as large as it shall be, and a mapping of that length in bytes."""
+        if growth.descriptor != -1:
+            growth.aim(self._offset + length)
+        shrinks_file = growth.size < growth.old_size
+        if not PYPY and not shrinks_file and self._moved(hold, length):
+            return
+        # A mapping anew first: once the file has shrunk there is no way back.
+        self._anew(hold, growth, length)
+        growth.finish()
 
-    def _anew(
-        self, held: Pointer, old_length: int, length: int, truncate: Callable[[], int] | None
-    ) -> Pointer:
-        """A second mapping with the same contents and another length in bytes; the first one stays."""
+    def _moved(self, hold: _Hold, length: int) -> bool:
+        """Resizes a withdrawn range in place or moves it, where the platform can."""
+        hold.moved = _supported(_ask_twice(lambda: lib.cm_remap(hold.range, length)), "mremap")
+        return hold.moved
+
+    def _anew(self, hold: _Hold, growth: _Growth, length: int) -> None:
+        """Makes a second mapping with the same contents and another length in bytes; the first one stays."""
+        base, fresh = hold.range.base, growth.fresh
         private = self._flags & (MAP_PRIVATE | MAP_SHARED) == MAP_PRIVATE
-        address = None if private else _twin(held, length)
-        if address is None:
-            file = -1 if self._file is None else self._file.descriptor
-            address = _map(file, length, self._prot, self._flags, self._offset)
-            if private or self._anonymous:
-                lib.cm_store(address, 0, held, min(old_length, length))
-        code = truncate() if truncate else 0
-        if code:
-            lib.cm_unmap(address, length)
-            raise failure(code, "ftruncate")
-        return address
+        if not private and _supported(_ask_twice(lambda: lib.cm_twin(base, length, fresh)), "mremap"):
+            return
+        self._map(growth.descriptor, length, fresh)
+        if private or self._anonymous:
+            lib.cm_store(fresh.base, 0, base, min(hold.length, length))
+
+    def _settle(self, hold: _Hold, growth: _Growth) -> None:
+        """Ends a resize, whether it was done or failed: exactly one of the two ranges remains."""
+        if growth.done:
+            self._install(growth.fresh)
+            self._end(hold)
+            return
+        if not hold.moved and hold.range.length == hold.length:
+            growth.undo()
+        self._restore(hold)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import operator
 import sys
 from collections.abc import Iterator
-from operator import index as as_index
 from typing import Any, Final, NoReturn
 
 from cffimmap import _constants
@@ -26,9 +26,15 @@ _NAME_BYTES: Final = 66
 _LINUX: Final = sys.platform.startswith(("linux", "android"))
 
 
+def _index(value: Any) -> int:
+    """An argument as an integer, by its `__index__`; a plain one, where older interpreters let a bool be."""
+    number = operator.index(value)
+    return number if number.__class__ is int else int.__index__(number)
+
+
 def _c_int(value: object) -> int:
     """An argument that is a C int in the standard library."""
-    number = as_index(value)  # type: ignore[arg-type]
+    number = _index(value)
     if not -INT_MAX - 1 <= number <= INT_MAX:
         raise OverflowError("Python int too large to convert to C int")
     return number
@@ -36,7 +42,7 @@ def _c_int(value: object) -> int:
 
 def _c_size(value: object) -> int:
     """An argument that is a C ssize_t in the standard library."""
-    number = as_index(value)  # type: ignore[arg-type]
+    number = _index(value)
     if not -sys.maxsize - 1 <= number <= sys.maxsize:
         raise OverflowError("Python int too large to convert to C ssize_t")
     return number
@@ -44,7 +50,7 @@ def _c_size(value: object) -> int:
 
 def _c_offset(value: object) -> int:
     """An argument that is a C off_t, of 64 bits everywhere."""
-    number = as_index(value)  # type: ignore[arg-type]
+    number = _index(value)
     if not -(2**63) <= number < 2**63:
         raise OverflowError("Python int too large to convert to C long")
     return number
@@ -56,7 +62,7 @@ def _slice_index(value: object) -> int | None:
         return None
     if not _is_index(value):
         raise TypeError("slice indices must be integers or None or have an __index__ method")
-    return max(-sys.maxsize, min(as_index(value), sys.maxsize))  # type: ignore[arg-type]
+    return max(-sys.maxsize, min(_index(value), sys.maxsize))
 
 
 def _is_index(value: object) -> bool:
@@ -257,7 +263,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return self._gather(start, step, count)
         if not _is_index(key):
             raise TypeError("mmap indices must be integers")
-        return self._octet_at(as_index(key))
+        return self._octet_at(_index(key))
 
     def _octet_at(self, position: int) -> int:
         self._check_accessible()
@@ -277,10 +283,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return
         if not _is_index(key):
             raise TypeError("mmap indices must be integer")
-        position = as_index(key)
+        position = _index(key)
         if not _is_index(value):
             raise TypeError("mmap item value must be an int")
-        octet = as_index(value)
+        octet = _index(value)
         self._check_accessible()
         if position < 0:
             position += self._length
@@ -376,7 +382,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         elif n.__class__ is not int:
             if not _is_index(n):
                 raise TypeError(f"argument should be integer or None, not {type(n).__name__!r}")
-            n = as_index(n)
+            n = _index(n)
         if not -sys.maxsize - 1 <= n <= sys.maxsize:
             raise OverflowError("cannot fit 'int' into an index-sized integer")
         start = self._position
@@ -459,7 +465,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             ValueError: the position is at the end.
             TypeError: the map is read-only.
         """
-        octet = as_index(byte)
+        octet = _index(byte)
         if octet < 0:
             raise OverflowError("unsigned byte integer is less than minimum")
         if octet > 255:
@@ -683,10 +689,11 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             On PyPy a view that is still alive reads zeros from then on, as after `close`.
         """
         length = _c_size(newsize)
-        self._check_open()
-        self._check_resizable(length)
-        if not self._resize(length):
-            raise BufferError("mmap can't resize with extant buffers exported.")
+        with self._lock:
+            self._check_open()
+            self._check_resizable(length)
+            if not self._resize(length):
+                raise BufferError("mmap can't resize with extant buffers exported.")
 
     def _check_resizable(self, length: int) -> None:
         if self._exported():

@@ -25,6 +25,13 @@ typedef struct {
     long long value;
 } cm_constant;
 
+/* A range of mapped memory; a base of NULL is none. A function that makes or changes one writes both members when it has
+ * succeeded and neither when it has failed, so that a range always says what is mapped. */
+typedef struct {
+    unsigned char *base;
+    size_t length;
+} cm_range;
+
 /* Negative, so that it can be no errno and no Windows error. */
 #define CM_UNSUPPORTED (-1)
 
@@ -45,7 +52,7 @@ int cm_duplicate(cm_file file, cm_file *copy);
 int cm_close(cm_file file);
 
 /* Maps length bytes of the file from offset on; the caller unmaps them. */
-int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, unsigned char **base);
+int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, cm_range *range);
 int cm_unmap(unsigned char *base, size_t length);
 
 /* Replaces the pages in one atomic step by private, zero, writable ones that cost nothing until they are written:
@@ -53,10 +60,10 @@ int cm_unmap(unsigned char *base, size_t length);
 int cm_blank(unsigned char *base, size_t length);
 
 /* Resizes a mapping that nobody else knows, moving it if need be: the old base is gone then. */
-int cm_remap(unsigned char *base, size_t length, size_t new_length, unsigned char **new_base);
+int cm_remap(cm_range *range, size_t length);
 
-/* A second mapping of the same shared pages, from their start on; the first one stays. */
-int cm_twin(unsigned char *base, size_t length, unsigned char **twin);
+/* A second mapping of the same shared pages, length bytes from base on; the first one stays. */
+int cm_twin(unsigned char *base, size_t length, cm_range *twin);
 
 int cm_sync(unsigned char *base, size_t offset, size_t length, int flags);
 int cm_advise(unsigned char *base, size_t offset, size_t length, int advice);

@@ -270,9 +270,19 @@ typedef struct {
     Py_ssize_t position;
 } iterator;
 
+/* The type made here, whatever was derived from it since. */
+static PyTypeObject *base_type(PyTypeObject *type)
+{
+    PyTypeObject *above;
+
+    while ((above = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base)) != &PyBaseObject_Type)
+        type = above;
+    return type;
+}
+
 static PyObject *iterate(PyObject *self)
 {
-    PyObject *type = PyObject_GetAttrString((PyObject *)Py_TYPE(self), ITERATOR);
+    PyObject *type = PyObject_GetAttrString((PyObject *)base_type(Py_TYPE(self)), ITERATOR);
     iterator *new;
 
     if (type == NULL)

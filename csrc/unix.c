@@ -82,19 +82,19 @@ int cm_close(cm_file file)
     return 0;
 }
 
-static int map(void *where, int file, size_t length, int prot, int flags, long long offset, unsigned char **base)
+/* The outcome of mmap and mremap, which share their failure value. */
+static int mapped(void *address, size_t length, cm_range *range)
 {
-    void *address = mmap(where, length, prot, flags, file, (off_t)offset);
-
     if (address == MAP_FAILED)
         return errno;
-    *base = address;
+    range->base = address;
+    range->length = length;
     return 0;
 }
 
-int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, unsigned char **base)
+int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, cm_range *range)
 {
-    return map(NULL, (int)file, length, prot, file == -1 ? flags | MAP_ANONYMOUS : flags, offset, base);
+    return mapped(mmap(NULL, length, prot, flags, (int)file, (off_t)offset), length, range);
 }
 
 int cm_unmap(unsigned char *base, size_t length)
@@ -104,30 +104,22 @@ int cm_unmap(unsigned char *base, size_t length)
 
 int cm_blank(unsigned char *base, size_t length)
 {
-    return map(base, -1, length, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, 0,
-               &base);
+    cm_range range;
+    int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+    return mapped(mmap(base, length, PROT_READ | PROT_WRITE, flags, -1, 0), length, &range);
 }
 
 #if defined(__linux__)
-static int remap(unsigned char *base, size_t length, size_t new_length, unsigned char **new_base)
+int cm_remap(cm_range *range, size_t length)
 {
-    void *address = mremap(base, length, new_length, MREMAP_MAYMOVE);
-
-    if (address == MAP_FAILED)
-        return errno;
-    *new_base = address;
-    return 0;
+    return mapped(mremap(range->base, range->length, length, MREMAP_MAYMOVE), length, range);
 }
 
-int cm_remap(unsigned char *base, size_t length, size_t new_length, unsigned char **new_base)
-{
-    return remap(base, length, new_length, new_base);
-}
-
-int cm_twin(unsigned char *base, size_t length, unsigned char **twin)
+int cm_twin(unsigned char *base, size_t length, cm_range *twin)
 {
     /* An old size of 0 asks for another mapping of the same shareable pages (mremap(2)). */
-    return remap(base, 0, length, twin);
+    return mapped(mremap(base, 0, length, MREMAP_MAYMOVE), length, twin);
 }
 
 int cm_set_name(unsigned char *base, size_t length, const char *name)
@@ -135,13 +127,13 @@ int cm_set_name(unsigned char *base, size_t length, const char *name)
     return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, length, name) == -1 ? errno : 0;
 }
 #else
-int cm_remap(unsigned char *base, size_t length, size_t new_length, unsigned char **new_base)
+int cm_remap(cm_range *range, size_t length)
 {
-    (void)base, (void)length, (void)new_length, (void)new_base;
+    (void)range, (void)length;
     return CM_UNSUPPORTED;
 }
 
-int cm_twin(unsigned char *base, size_t length, unsigned char **twin)
+int cm_twin(unsigned char *base, size_t length, cm_range *twin)
 {
     (void)base, (void)length, (void)twin;
     return CM_UNSUPPORTED;
