@@ -32,7 +32,8 @@ from cffimmap._unix import Request, crowded, file_status
 
 CLOSED_MESSAGE = "mmap closed or invalid"
 
-# PyPy before 8 gives `re` and `struct` iterators the bare address of a buffer and keeps nothing alive for it.
+# PyPy before 8 gives `re` and `struct` iterators the bare address of a buffer and keeps nothing alive for it: an
+# exported range of addresses is never given back there.
 BARE_ADDRESSES: Final = PYPY and sys.version_info < (3, 10)
 
 # Above this many bytes a copy under the interpreter's lock first has its pages brought in without it.
@@ -155,7 +156,7 @@ class _Window:
 class _Release:
     """What becomes of one address range when the last pointer to it has died. Length in bytes."""
 
-    __slots__ = ("blank", "keep", "length")
+    __slots__ = ("exported", "keep", "length")
 
     # Kept here, as the module's own names may be gone when the interpreter ends.
     _blank = staticmethod(lib.cm_blank)
@@ -164,12 +165,12 @@ class _Release:
     def __init__(self, length: int) -> None:
         self.length = length
         self.keep = False
-        self.blank = False
+        self.exported = False
 
     def __call__(self, pointer: Pointer) -> None:
         if self.keep:
             return
-        (self._blank if self.blank else self._unmap)(pointer, self.length)
+        (self._blank if self.exported and BARE_ADDRESSES else self._unmap)(pointer, self.length)
 
 
 class _File:
@@ -298,6 +299,7 @@ class Mapping(Base):  # type: ignore[misc]
         "_pins",
         "_prot",
         "_release",
+        "_retired",
         "_span",
         "_tracked",
         "_view",
@@ -330,6 +332,7 @@ class Mapping(Base):  # type: ignore[misc]
         self._offset = request.offset
         self._lock = RLock()
         self._pins: list[None] = []
+        self._retired: list[tuple[Pointer, int]] = []
         self._file = None
         if request.track and not self._anonymous:
             self._file = _File()
@@ -380,6 +383,9 @@ class Mapping(Base):  # type: ignore[misc]
             """Sends those who are still at the memory to what the mapping has now."""
             if hold.view is not UNREADABLE:
                 hold.view.length = 0
+            if hold.release.exported:
+                # A match of `re` has the address and keeps the object alive, but nothing of the range (PyPy 8.0.1).
+                self._retired.append(hold.span)
 
         def _restore(self, hold: _Hold) -> None:
             """Puts withdrawn memory back, unless it was let go."""
@@ -419,8 +425,7 @@ class Mapping(Base):  # type: ignore[misc]
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
             with self._lock:
                 self._check_accessible()
-                if BARE_ADDRESSES:
-                    self._release.blank = True
+                self._release.exported = True
                 view = memoryview(self._view.buffer)
             return view if self._prot & PROT_WRITE else view.toreadonly()
 
