@@ -50,12 +50,18 @@ def install(session: nox.Session, group: str, *packages: str) -> None:
     session.install("--only-binary", "hypothesis", *requirements, *packages)
 
 
+def run_pytest(session: nox.Session, *arguments: str) -> None:
+    """Runs the tests against the installed package: not by `python -m`, which would look into this folder first."""
+    session.run("pytest", *arguments)
+
+
 @nox.session(python=INTERPRETERS)
 def tests(session: nox.Session) -> None:
     """The tests, on every interpreter."""
     install(session, "test", ".")
-    session.run("python", "-m", "cffimmap", "info")
-    session.run("python", "-m", "pytest", *session.posargs)
+    with session.chdir("tests"):
+        session.run("python", "-m", "cffimmap", "info")
+    run_pytest(session, *session.posargs)
 
 
 @nox.session(python=INTERPRETERS)
@@ -109,7 +115,7 @@ def coverage(session: nox.Session) -> None:
         for old in HERE.glob(".coverage*"):
             old.unlink()
     install(session, "coverage", ".")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "run", str(Path(session.bin) / "pytest"), "-q", *session.posargs)
     session.notify("coverage_report")
 
 
@@ -143,7 +149,7 @@ def sdist(session: nox.Session) -> None:
     source = archive.with_suffix("").with_suffix("")
     install(session, "test", str(source))
     session.chdir(source)
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    run_pytest(session, "-q", *session.posargs)
 
 
 @nox.session(python=INTERPRETERS)
