@@ -6,13 +6,16 @@ import errno
 import operator
 import sys
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, overload
 
 from cffimmap import _constants
 from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MAP_SHARED, MS_SYNC
 from cffimmap._mapping import CLOSED, LONG_CALL, LONG_COPY, Mapping
 from cffimmap._native import FAST_ITEMS, check, failure, ffi, lib
 from cffimmap._unix import DEFAULT_PROT, file_status, request
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 INT_MAX: Final = 2**31 - 1
 
@@ -199,7 +202,23 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         self._check_open()
         return self._length
 
-    if not FAST_ITEMS:
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, key: SupportsIndex, /) -> int: ...
+        @overload
+        def __getitem__(self, key: slice, /) -> bytes: ...
+        def __getitem__(self, key: Any, /) -> Any: ...
+        @overload
+        def __setitem__(self, key: SupportsIndex, value: SupportsIndex, /) -> None: ...
+        @overload
+        def __setitem__(self, key: slice, value: Buffer, /) -> None: ...
+        def __setitem__(self, key: Any, value: Any, /) -> None: ...
+        def __delitem__(self, key: object, /) -> NoReturn: ...
+        def __iter__(self) -> Iterator[bytes]: ...
+        def _line(self, start: int) -> bytes: ...
+
+    elif not FAST_ITEMS:
 
         def __getitem__(self, key: Any) -> Any:
             if key.__class__ is int:
@@ -430,7 +449,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return b""
         return self._read_range(start, self._line_end(start, end))
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Buffer, /) -> int:
         """Writes all of a bytes-like object at the position, and moves the position past it.
 
         Returns:
@@ -532,7 +551,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     # ---- search ----
 
-    def find(self, sub: Any, start: int | None = None, end: int | None = None, /) -> int:
+    def find(self, sub: Buffer, start: int | None = None, end: int | None = None, /) -> int:
         """The lowest position at which a sequence of bytes lies within [start, end).
 
         Args:
@@ -555,7 +574,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 return found
         return -1
 
-    def rfind(self, sub: Any, start: int | None = None, end: int | None = None, /) -> int:
+    def rfind(self, sub: Buffer, start: int | None = None, end: int | None = None, /) -> int:
         """The highest position at which a sequence of bytes lies within [start, end).
 
         Args:
@@ -577,7 +596,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 return found
         return -1
 
-    def _search_arguments(self, sub: Any, start: object, end: object) -> tuple[bytes, int, int]:
+    def _search_arguments(self, sub: object, start: object, end: object) -> tuple[bytes, int, int]:
         """The needle and the range of bytes; the range is empty backwards if the start is past the end."""
         if sub.__class__ is bytes:
             needle = sub
