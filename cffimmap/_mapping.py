@@ -28,7 +28,7 @@ from cffimmap._native import PYPY, UNSUPPORTED, Base, Pointer, check, failure, f
 if not PYPY:
     from cffimmap._native import expose
 
-from cffimmap._unix import Request, crowded, file_status
+from cffimmap._unix import Request, check_length, crowded, file_status
 
 CLOSED_MESSAGE = "mmap closed or invalid"
 
@@ -331,6 +331,7 @@ class Mapping(Base):  # type: ignore[misc]
         self._prot = request.prot
         self._offset = request.offset
         self._lock = RLock()
+        self._shut()
         self._pins: list[None] = []
         self._retired: list[tuple[Pointer, int]] = []
         self._file = None
@@ -340,10 +341,11 @@ class Mapping(Base):  # type: ignore[misc]
         fresh = ffi.new("cm_range *")
         try:
             self._map(request.file, request.length, fresh)
-        except OSError:
-            self._let_file_go()
+            self._install(fresh)
+            check_length(request)
+        except (OSError, ValueError):
+            self._close()
             raise
-        self._install(fresh)
 
     def _map(self, file: int, length: int, fresh: Pointer) -> None:
         """Maps a length in bytes as this mapping is mapped; the range owns nothing yet."""
@@ -366,8 +368,13 @@ class Mapping(Base):  # type: ignore[misc]
             self._view = self._octets = _Window(self, pointer, length) if self._accessible() else UNREADABLE
             self._length = length
 
-        def _alone(self, hold: _Hold) -> bool:  # noqa: ARG002, CPython asks it
-            """Whether no C call is at work on withdrawn memory. Views are no hindrance: they keep their addresses."""
+        def _alone(self, hold: _Hold) -> bool:
+            """Whether no C call is at work on withdrawn memory. Views are no hindrance: they keep their addresses.
+
+            An access that is on its way there repeats itself, from here on, on what the mapping has afterwards.
+            """
+            if hold.view is not UNREADABLE:
+                hold.view.length = 0
             return not self._pins
 
         def _free(self, hold: _Hold) -> None:
@@ -380,11 +387,9 @@ class Mapping(Base):  # type: ignore[misc]
                 raise failure(code, "mmap")
 
         def _retire(self, hold: _Hold) -> None:
-            """Sends those who are still at the memory to what the mapping has now."""
-            if hold.view is not UNREADABLE:
-                hold.view.length = 0
+            """Keeps the addresses of an exported range while the object lives."""
+            # A match of `re` has the address and keeps the object alive, but nothing of the range (PyPy 8.0.1).
             if hold.release.exported:
-                # A match of `re` has the address and keeps the object alive, but nothing of the range (PyPy 8.0.1).
                 self._retired.append(hold.span)
 
         def _restore(self, hold: _Hold) -> None:
@@ -542,6 +547,7 @@ class Mapping(Base):  # type: ignore[misc]
         """Ends the mapping and lets go of the file. False, and nothing done, if the memory is exported or in use."""
         with self._lock:
             if self._view is CLOSED:
+                self._let_file_go()
                 return True
             if self._span is NO_SPAN:
                 # A signal handler or a finaliser asks, in the midst of what this thread does to the memory.

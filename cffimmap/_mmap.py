@@ -265,6 +265,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return _Iterator(self)
 
         def _line(self, start: int) -> bytes:
+            self._check_accessible()
             end = self._length
             if start < end:
                 return self._view[start : self._line_end(start, end)]  # type: ignore[no-any-return]

@@ -21,6 +21,8 @@ from cffimmap._constants import (
 )
 from cffimmap._native import check, failure, ffi, lib
 
+TOO_LONG = "mmap length is greater than file size"
+
 DEFAULT_PROT = PROT_READ | PROT_WRITE
 ANONYMOUS = NAMES["MAP_ANONYMOUS"] if "MAP_ANONYMOUS" in NAMES else NAMES["MAP_ANON"]
 
@@ -87,8 +89,20 @@ def _length_in_file(file: int, length: int, offset: int) -> int:
             raise ValueError("mmap length is too large")
         return length
     if offset > size or size - offset < length:
-        raise ValueError("mmap length is greater than file size")
+        raise ValueError(TOO_LONG)
     return length
+
+
+def check_length(request: Request) -> None:
+    """Looks at a mapped file's size again: another process may have truncated it since the arguments were checked.
+
+    Raises:
+        ValueError: the file is shorter now than what is mapped.
+    """
+    if request.file != -1:
+        size, regular = file_status(request.file)
+        if regular and size < request.offset + request.length:
+            raise ValueError(TOO_LONG)
 
 
 _patience = 0

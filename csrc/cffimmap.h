@@ -78,7 +78,8 @@ int cm_set_name(unsigned char *base, size_t length, const char *name);
 void cm_move(unsigned char *base, size_t target, size_t source, size_t count);
 void cm_store(unsigned char *base, size_t offset, const unsigned char *source, size_t count);
 
-/* Every step-th byte from start on, count of them; step may be negative. Source and target do not overlap. */
+/* Every step-th byte from start on, count of them, one after the other; step may be negative. A source that lies in
+ * the same memory is read as it has become by then. */
 void cm_gather(unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
 void cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
 
