@@ -25,6 +25,7 @@ EXCEPTIONS = (
             "CPython 3.12",
             "CPython 3.13",
             "PyPy 7.3",
+            "PyPy 8.0",
         ),
         "MmapTests.test_basic",
         "wants IndexError for m[len(m)] = b'\\0'; 3.15 looks at the value first: TypeError",
