@@ -379,7 +379,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     def __contains__(self, item: object) -> bool:
         if item.__class__ is bytes:
-            return len(item) == 1 and self.find(item, 0) >= 0
+            return len(item) == 1 and mmap.find(self, item, 0) >= 0
         return any(byte is item or byte == item for byte in self)
 
     def _check_writable(self) -> None:
@@ -460,20 +460,25 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             ValueError: not all of them fit; nothing was written.
             TypeError: the map is read-only, or `data` is not bytes-like.
         """
-        with _bytes_view(data) as source:
-            count = _contiguous(source).nbytes
-            self._check_open()
-            self._check_writable()
-            self._check_accessible()
-            start = self._position
-            if count > self._length - start:
-                raise ValueError("data out of range")
-            if data.__class__ is bytes:
-                self._view[start : start + count] = data
-            else:
+        if data.__class__ is bytes and len(data) < LONG_COPY:
+            start, stop = self._room_for(len(data))
+            self._view[start:stop] = data
+        else:
+            with _bytes_view(data) as source:
+                start, stop = self._room_for(_contiguous(source).nbytes)
                 self._store(start, source)
-        self._position = start + count
-        return count
+        self._position = stop
+        return stop - start
+
+    def _room_for(self, count: int) -> tuple[int, int]:
+        """The range from the position on that so many bytes are written to."""
+        self._check_open()
+        self._check_writable()
+        self._check_accessible()
+        start = self._position
+        if count > self._length - start:
+            raise ValueError("data out of range")
+        return start, start + count
 
     def write_byte(self, byte: int, /) -> None:
         """Writes one byte at the position, and moves the position past it.
