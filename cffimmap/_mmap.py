@@ -199,8 +199,9 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     # ---- sequence ----
 
     def __len__(self) -> int:
+        length = self._length
         self._check_open()
-        return self._length
+        return length
 
     if TYPE_CHECKING:
 
@@ -548,11 +549,12 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the map was made with trackfd=False.
         """
+        length = self._length
         self._check_open()
         if not self._tracked:
             raise ValueError("can't get size with trackfd=False")
         if self._file is None:
-            return self._length
+            return length
         return file_status(self._file.descriptor)[0]
 
     # ---- search ----
