@@ -199,8 +199,18 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     # ---- sequence ----
 
     def __len__(self) -> int:
+        return self._open_length()
+
+    def _open_length(self) -> int:
+        """The length of an open map in bytes: read before the look at whether it is open, as others may close it."""
         length = self._length
         self._check_open()
+        return length
+
+    def _accessible_length(self) -> int:
+        """The length in bytes of a map that may be accessed, read likewise."""
+        length = self._length
+        self._check_accessible()
         return length
 
     if TYPE_CHECKING:
@@ -266,8 +276,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return _Iterator(self)
 
         def _line(self, start: int) -> bytes:
-            self._check_accessible()
-            end = self._length
+            end = self._accessible_length()
             if start < end:
                 return self._view[start : self._line_end(start, end)]  # type: ignore[no-any-return]
             return self._slow_line(start)
@@ -276,9 +285,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         """Any index and any slice; arguments are converted before the memory is looked at."""
         self._check_accessible()
         if key.__class__ is slice:
-            plain = _plain_slice(key)
-            self._check_accessible()
-            start, step, count = self._range(plain)
+            start, step, count = self._range(_plain_slice(key))
             if step == 1:
                 return self._read_range(start, start + count)
             return self._gather(start, step, count)
@@ -287,9 +294,9 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         return self._octet_at(_index(key))
 
     def _octet_at(self, position: int) -> int:
-        self._check_accessible()
+        length = self._accessible_length()
         if position < 0:
-            position += self._length
+            position += length
         if position >= 0:
             try:
                 return self._octets[position]  # type: ignore[no-any-return]
@@ -308,10 +315,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         if not _is_index(value):
             raise TypeError("mmap item value must be an int")
         octet = _index(value)
-        self._check_accessible()
+        length = self._accessible_length()
         if position < 0:
-            position += self._length
-        if not 0 <= position < self._length:
+            position += length
+        if not 0 <= position < length:
             raise IndexError("mmap index out of range")
         if not 0 <= octet <= 255:
             raise ValueError("mmap item value must be in range(0, 256)")
@@ -319,7 +326,6 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     def _set_slice(self, key: slice, value: object) -> None:
         with _bytes_view(value) as data:
-            self._check_accessible()
             start, step, count = self._range(key)
             if _contiguous(data).nbytes != count:
                 raise IndexError("mmap slice assignment is wrong size")
@@ -332,7 +338,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     def _range(self, key: slice) -> tuple[int, int, int]:
         """Where a slice starts, its step, and how many bytes it has."""
-        start, stop, step = key.indices(self._length)
+        start, stop, step = key.indices(self._accessible_length())
         return start, step, len(range(start, stop, step))
 
     def _read_range(self, start: int, stop: int) -> bytes:
@@ -414,7 +420,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             self._check_accessible()
             return b""
         data: bytes = self._view[start:stop] if stop - start < LONG_COPY else self._read_range(start, stop)
-        self._position = stop
+        # Not `stop`: another thread may have shrunk the map meanwhile.
+        self._position = start + len(data)
         return data
 
     def read_byte(self) -> int:
@@ -445,8 +452,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         return line
 
     def _slow_line(self, start: int) -> bytes:
-        end = self._length
-        self._check_accessible()
+        end = self._accessible_length()
         if start >= end:
             return b""
         return self._read_range(start, self._line_end(start, end))
@@ -475,9 +481,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         """The range from the position on that so many bytes are written to."""
         self._check_open()
         self._check_writable()
-        self._check_accessible()
         start = self._position
-        if count > self._length - start:
+        if count > self._accessible_length() - start:
             raise ValueError("data out of range")
         return start, start + count
 
@@ -498,9 +503,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise OverflowError("unsigned byte integer is greater than maximum")
         self._check_open()
         self._check_writable()
-        self._check_accessible()
         position = self._position
-        if position >= self._length:
+        if position >= self._accessible_length():
             raise ValueError("write byte out of range")
         self._octets[position] = octet
         self._position = position + 1
@@ -520,16 +524,16 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         """
         distance = _c_size(pos)
         origin = _c_int(whence)
-        self._check_open()
+        length = self._open_length()
         if origin == 0:
             position = distance
         elif origin == 1:
             position = self._position + distance
         elif origin == 2:
-            position = self._length + distance
+            position = length + distance
         else:
             raise ValueError("unknown seek type")
-        if not 0 <= position <= self._length:
+        if not 0 <= position <= length:
             raise ValueError("seek out of range")
         self._position = position
         return position
@@ -549,8 +553,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the map was made with trackfd=False.
         """
-        length = self._length
-        self._check_open()
+        length = self._open_length()
         if not self._tracked:
             raise ValueError("can't get size with trackfd=False")
         if self._file is None:
@@ -614,11 +617,11 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 needle = bytes(_contiguous(view))
         start = start if start is None else _c_size(start)
         end = end if end is None else _c_size(end)
-        self._check_accessible()
-        stop = _clipped(end, self._length, self._length)
+        length = self._accessible_length()
+        stop = _clipped(end, length, length)
         if start is None:
             return needle, self._position, stop
-        return needle, start if start > self._length else _clipped(start, 0, self._length), stop
+        return needle, start if start > length else _clipped(start, 0, length), stop
 
     # ---- memory ----
 
@@ -637,8 +640,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         target, source, number = _c_size(dest), _c_size(src), _c_size(count)
         self._check_open()
         self._check_writable()
-        self._check_accessible()
-        room = self._length - number
+        room = self._accessible_length() - number
         if number < 0 or not 0 <= target <= room or not 0 <= source <= room:
             raise ValueError("source, destination, or count out of range")
         self._run(lib.cm_move, max(target, source) + number, target, source, number)
@@ -656,10 +658,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             OSError: EINVAL if `offset` is misaligned or `flags` are unknown; EIO from the disk.
         """
         start, count, how = _c_size(offset), _c_size(size), _c_int(flags)
-        self._check_open()
+        length = self._open_length()
         if count == -1:
-            count = self._length - start
-        if start < 0 or count < 0 or start + count > self._length:
+            count = length - start
+        if start < 0 or count < 0 or start + count > length:
             raise ValueError("flush values out of range")
         if self._access in (ACCESS_READ, ACCESS_COPY):
             return
@@ -685,16 +687,16 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             """
             advice, begin = _c_int(option), _c_size(start)
             count = None if length is None else _c_size(length)
-            self._check_open()
-            if not 0 <= begin < self._length:
+            total = self._open_length()
+            if not 0 <= begin < total:
                 raise ValueError("madvise start out of bounds")
             if count is None:
-                count = self._length - begin
+                count = total - begin
             if count < 0:
                 raise ValueError("madvise length invalid")
             if sys.maxsize - begin < count:
                 raise OverflowError("madvise length too large")
-            count = min(count, self._length - begin)
+            count = min(count, total - begin)
             check(self._run(lib.cm_advise, begin + count, begin, count, advice), "madvise")
 
     def resize(self, newsize: int, /) -> None:
@@ -762,7 +764,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             text = name.encode()
             if len(text) > _NAME_BYTES:
                 raise ValueError("name is too long")
-            check(self._run(lib.cm_set_name, self._length, self._length, _NAME_PREFIX + text), "prctl")
+            length = self._open_length()
+            check(self._run(lib.cm_set_name, length, length, _NAME_PREFIX + text), "prctl")
 
 
 class _Iterator:
