@@ -26,10 +26,11 @@ typedef struct {
 } cm_constant;
 
 /* A range of mapped memory; a base of NULL is none. A function that makes or changes one writes both members when it has
- * succeeded and neither when it has failed, so that a range always says what is mapped. */
+ * succeeded and neither when it has failed, so that a range always says what is mapped. The length is signed, as PyPy
+ * makes a slow long integer of every unsigned one. */
 typedef struct {
     unsigned char *base;
-    size_t length;
+    ptrdiff_t length;
 } cm_range;
 
 /* Negative, so that it can be no errno and no Windows error. */
@@ -38,8 +39,8 @@ typedef struct {
 extern const cm_constant cm_constants[];
 extern const size_t cm_constant_count;
 
-size_t cm_page_size(void);
-size_t cm_granularity(void);    /* what an offset must be a multiple of */
+ptrdiff_t cm_page_size(void);
+ptrdiff_t cm_granularity(void);    /* what an offset must be a multiple of */
 
 /* The file's size, and whether it is a regular file: the size of anything else says nothing about its length. */
 int cm_status(cm_file file, long long *size, int *regular);

@@ -35,12 +35,12 @@
 #define MAP_NORESERVE 0         /* FreeBSD, OpenBSD: memory is never reserved in advance */
 #endif
 
-size_t cm_page_size(void)
+ptrdiff_t cm_page_size(void)
 {
-    return (size_t)sysconf(_SC_PAGESIZE);
+    return sysconf(_SC_PAGESIZE);
 }
 
-size_t cm_granularity(void)
+ptrdiff_t cm_granularity(void)
 {
     return cm_page_size();
 }
@@ -88,7 +88,7 @@ static int mapped(void *address, size_t length, cm_range *range)
     if (address == MAP_FAILED)
         return errno;
     range->base = address;
-    range->length = length;
+    range->length = (ptrdiff_t)length;
     return 0;
 }
 
@@ -113,7 +113,7 @@ int cm_blank(unsigned char *base, size_t length)
 #if defined(__linux__)
 int cm_remap(cm_range *range, size_t length)
 {
-    return mapped(mremap(range->base, range->length, length, MREMAP_MAYMOVE), length, range);
+    return mapped(mremap(range->base, (size_t)range->length, length, MREMAP_MAYMOVE), length, range);
 }
 
 int cm_twin(unsigned char *base, size_t length, cm_range *twin)
@@ -160,7 +160,7 @@ int cm_populate(unsigned char *base, size_t offset, size_t length)
 {
 #if defined(MADV_POPULATE_READ)
     /* POSIX wants the address of a page; mmap gave base one, so the rounding stays within the mapping. */
-    size_t into_page = offset % cm_page_size();
+    size_t into_page = offset % (size_t)cm_page_size();
 
     return madvise(base + offset - into_page, length + into_page, MADV_POPULATE_READ) == -1 ? errno : 0;
 #else
