@@ -1,0 +1,71 @@
+"""Small helpers of the behaviour tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import cffimmap
+
+PAGE = cffimmap.PAGESIZE
+
+# The bytes in the file of the fixture `path`.
+SIZE = 12_000
+
+
+def open_descriptors() -> set[int]:
+    """The descriptors that this process has open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        # The listing's own is among them, and closed by now.
+        with suppress(OSError):
+            os.fstat(int(name))
+            found.add(int(name))
+    return found
+
+
+@dataclass(frozen=True)
+class Index:
+    """An integer that is no int."""
+
+    value: int
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def run_python(program: str, *arguments: str) -> str:
+    """Runs a program in another process of this interpreter, which must end well.
+
+    Returns:
+        What it wrote to stdout.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class FakeLibrary:
+    """The compiled part with some of its functions replaced: they note what they are asked, and answer `answer`."""
+
+    def __init__(self, real: Any, *replaced: str) -> None:
+        self._real = real
+        self._replaced = replaced
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.answer = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._replaced:
+            return getattr(self._real, name)
+
+        def function(base: Any, *arguments: Any) -> int:  # noqa: ARG001, the address is the mapping's business
+            self.calls.append((name, arguments))
+            return self.answer
+
+        return function

@@ -1,0 +1,365 @@
+"""What is done with the memory itself: move, flush, madvise and set_name."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _files import PAGE, SIZE, FakeLibrary, Index
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cffimmap import (
+    ACCESS_COPY,
+    ACCESS_READ,
+    MADV_DONTNEED,
+    MADV_NORMAL,
+    MADV_WILLNEED,
+    MAP_PRIVATE,
+    MS_ASYNC,
+    MS_INVALIDATE,
+    MS_SYNC,
+    _native,
+)
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from conftest import Raises
+
+SSIZE = "Python int too large to convert to C ssize_t"
+READ_ONLY = "mmap can't modify a readonly memory map."
+MOVE_RANGE = "source, destination, or count out of range"
+FLUSH_RANGE = "flush values out of range"
+NO_INTEGER = "'str' object cannot be interpreted as an integer"
+LIMIT = 2**63 - 1
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
+    """Records what is asked of the system, and answers that it was done."""
+    fake = FakeLibrary(_native.lib, "cm_sync", "cm_advise", "cm_set_name")
+    monkeypatch.setattr("cffimmap._mmap.lib", fake)
+    return fake
+
+
+class TestMove:
+    @given(dest=st.integers(0, 40), src=st.integers(0, 40), count=st.integers(0, 40))
+    def test_bytes_are_copied_as_if_there_were_two_maps(
+        self, mmap: ModuleType, dest: int, src: int, count: int
+    ) -> None:
+        text = bytes(range(80))
+        model = bytearray(text)
+        model[dest : dest + count] = text[src : src + count]
+        with mmap.mmap(-1, 80) as m:
+            m.write(text)
+            assert m.move(Index(dest), src, Index(count)) is None
+            assert m[:] == model
+            assert m.tell() == 80
+
+    def test_whole_map_may_be_moved_onto_itself(self, m: Any, path: Path) -> None:
+        m.move(0, 0, SIZE)
+        m.move(SIZE, SIZE, 0)
+        assert m[:] == path.read_bytes()
+
+    @pytest.mark.differs("move too far", arguments=[(LIMIT, LIMIT, LIMIT), (1, 1, LIMIT)])
+    @pytest.mark.parametrize(
+        ("arguments", "error", "answer"),
+        [
+            ((0, 0, -1), ValueError, MOVE_RANGE),
+            ((-1, 0, 1), ValueError, MOVE_RANGE),
+            ((0, -1, 1), ValueError, MOVE_RANGE),
+            ((0, 0, SIZE + 1), ValueError, MOVE_RANGE),
+            ((1, 0, SIZE), ValueError, MOVE_RANGE),
+            ((0, 1, SIZE), ValueError, MOVE_RANGE),
+            ((SIZE + 1, 0, 0), ValueError, MOVE_RANGE),
+            ((0, SIZE + 1, 0), ValueError, MOVE_RANGE),
+            ((LIMIT, LIMIT, LIMIT), ValueError, MOVE_RANGE),
+            ((1, 1, LIMIT), ValueError, MOVE_RANGE),
+            ((2**63, 0, 0), OverflowError, SSIZE),
+            ((0, -(2**63) - 1, 0), OverflowError, SSIZE),
+            ((0, 0, 2**63), OverflowError, SSIZE),
+            (("a", 0, 0), TypeError, NO_INTEGER),
+            ((0, "a", 0), TypeError, NO_INTEGER),
+            ((0, 0, "a"), TypeError, NO_INTEGER),
+            ((0, 0), TypeError, None),
+            ((0, 0, 0, 0), TypeError, None),
+        ],
+    )
+    def test_bad_arguments_move_nothing(
+        self,
+        m: Any,
+        path: Path,
+        raises: Raises,
+        arguments: tuple[Any, ...],
+        error: type[Exception],
+        answer: str,
+    ) -> None:
+        before = path.read_bytes()
+        with raises(error, answer):
+            m.move(*arguments)
+        assert m[:] == before
+
+    @pytest.mark.parametrize("arguments", [(0, 0, 0), (-1, 0, 0), (0, 6, 6)])
+    def test_read_only_map_moves_nothing(
+        self, frozen: Any, raises: Raises, arguments: tuple[int, int, int]
+    ) -> None:
+        with raises(TypeError, READ_ONLY):
+            frozen.move(*arguments)
+
+
+class TestFlush:
+    @pytest.mark.differs("flush to the end", arguments=[(PAGE,), (0, -1), (PAGE, -1)])
+    @pytest.mark.parametrize(
+        "arguments",
+        [(), (0,), (PAGE,), (PAGE, 100), (0, 0), (0, -1), (PAGE, -1), (0, SIZE), (Index(PAGE), Index(PAGE))],
+    )
+    def test_flush_answers_none(self, m: Any, arguments: tuple[Any, ...]) -> None:
+        m[:5] = b"HELLO"
+        m.seek(6)
+        assert m.flush(*arguments) is None
+        assert m.tell() == 6
+
+    @pytest.mark.differs("flush flags")
+    @pytest.mark.parametrize(
+        "flags", [MS_SYNC, MS_ASYNC, MS_SYNC | MS_INVALIDATE, MS_ASYNC | MS_INVALIDATE, 0]
+    )
+    def test_flags_choose_how(self, m: Any, flags: int) -> None:
+        assert m.flush(flags=flags) is None
+        assert m.flush(PAGE, PAGE, flags=Index(flags)) is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "flags", "asked"),
+        [
+            ((), {}, (0, SIZE, MS_SYNC)),
+            ((PAGE,), {}, (PAGE, SIZE - PAGE, MS_SYNC)),
+            ((PAGE, -1), {}, (PAGE, SIZE - PAGE, MS_SYNC)),
+            ((PAGE, 7), {}, (PAGE, 7, MS_SYNC)),
+            ((SIZE,), {}, (SIZE, 0, MS_SYNC)),
+            ((), {"flags": MS_ASYNC}, (0, SIZE, MS_ASYNC)),
+        ],
+    )
+    def test_system_is_asked_for_that_range(
+        self,
+        ours: ModuleType,
+        library: FakeLibrary,
+        file: Any,
+        arguments: tuple[int, ...],
+        flags: dict[str, int],
+        asked: tuple[int, int, int],
+    ) -> None:
+        with ours.mmap(file.fileno(), 0) as m:
+            m.flush(*arguments, **flags)
+        assert library.calls == [("cm_sync", asked)]
+
+    @pytest.mark.parametrize("arguments", [{"access": ACCESS_READ}, {"access": ACCESS_COPY}])
+    def test_nothing_is_asked_for_read_only_maps_and_copies(
+        self, ours: ModuleType, library: FakeLibrary, file: Any, arguments: dict[str, int]
+    ) -> None:
+        with ours.mmap(file.fileno(), 0, **arguments) as m:
+            m.flush()
+            m.flush(1)
+            m.flush(flags=99)
+        assert library.calls == []
+
+    @pytest.mark.parametrize("access", [ACCESS_READ, ACCESS_COPY])
+    def test_read_only_maps_and_copies_answer_none(self, mmap: ModuleType, file: Any, access: int) -> None:
+        with mmap.mmap(file.fileno(), 0, access=access) as m:
+            assert m.flush() is None
+            assert m.flush(PAGE, 5) is None
+
+    @pytest.mark.parametrize("access", [ACCESS_READ, ACCESS_COPY])
+    def test_their_ranges_are_checked_all_the_same(
+        self, mmap: ModuleType, file: Any, raises: Raises, access: int
+    ) -> None:
+        with mmap.mmap(file.fileno(), 0, access=access) as m, raises(ValueError, FLUSH_RANGE):
+            m.flush(0, SIZE + 1)
+
+    @pytest.mark.differs("flush to the end", arguments=[(1,), (SIZE,)])
+    @pytest.mark.differs("flush of nothing", arguments=[(PAGE, LIMIT), (LIMIT,), (SIZE, 0)])
+    @pytest.mark.differs(
+        "flush flags", flags=[{"flags": 99}, {"flags": MS_SYNC | MS_ASYNC}, {"flags": 2**31}]
+    )
+    @pytest.mark.parametrize(
+        ("arguments", "flags", "error", "answer"),
+        [
+            ((-1,), {}, ValueError, FLUSH_RANGE),
+            ((SIZE + 1,), {}, ValueError, FLUSH_RANGE),
+            ((0, -2), {}, ValueError, FLUSH_RANGE),
+            ((0, SIZE + 1), {}, ValueError, FLUSH_RANGE),
+            ((PAGE, SIZE - PAGE + 1), {}, ValueError, FLUSH_RANGE),
+            ((PAGE, LIMIT), {}, ValueError, FLUSH_RANGE),
+            ((LIMIT,), {}, ValueError, FLUSH_RANGE),
+            ((1,), {}, OSError, errno.EINVAL),
+            ((SIZE,), {}, OSError, errno.EINVAL),
+            ((SIZE, 0), {}, OSError, errno.EINVAL),
+            ((), {"flags": 99}, OSError, errno.EINVAL),
+            ((), {"flags": MS_SYNC | MS_ASYNC}, OSError, errno.EINVAL),
+            ((2**63,), {}, OverflowError, SSIZE),
+            ((0, 2**63), {}, OverflowError, SSIZE),
+            ((), {"flags": 2**31}, OverflowError, None),
+            ((None,), {}, TypeError, "'NoneType' object cannot be interpreted as an integer"),
+            ((0, "a"), {}, TypeError, NO_INTEGER),
+            ((), {"flags": "a"}, TypeError, NO_INTEGER),
+            ((0, 1, MS_SYNC), {}, TypeError, None),
+        ],
+    )
+    def test_bad_arguments_are_refused(
+        self,
+        m: Any,
+        raises: Raises,
+        arguments: tuple[Any, ...],
+        flags: dict[str, Any],
+        error: type[Exception],
+        answer: str | int,
+    ) -> None:
+        with raises(error, answer):
+            m.flush(*arguments, **flags)
+
+    def test_failure_names_the_call(self, ours: ModuleType, library: FakeLibrary, file: Any) -> None:
+        library.answer = errno.EIO
+        with ours.mmap(file.fileno(), 0) as m:
+            with pytest.raises(OSError, match="Input/output error") as caught:
+                m.flush()
+            assert caught.value.errno == errno.EIO
+            assert caught.value.__notes__ == ["msync() failed"]  # type: ignore[attr-defined, unused-ignore]
+
+
+class TestMadvise:
+    @pytest.mark.differs("madvise None", arguments=[(0, None), (PAGE, None)])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (),
+            (0,),
+            (PAGE,),
+            (PAGE, 100),
+            (0, 0),
+            (0, None),
+            (PAGE, None),
+            (0, 10 * SIZE),
+            (Index(PAGE), Index(PAGE)),
+        ],
+    )
+    def test_advice_answers_none(self, m: Any, arguments: tuple[Any, ...]) -> None:
+        m.seek(6)
+        assert m.madvise(MADV_WILLNEED, *arguments) is None
+        assert m.madvise(Index(MADV_NORMAL), *arguments) is None
+        assert m.tell() == 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "asked"),
+        [
+            ((), (0, SIZE)),
+            ((PAGE,), (PAGE, SIZE - PAGE)),
+            ((PAGE, None), (PAGE, SIZE - PAGE)),
+            ((PAGE, 7), (PAGE, 7)),
+            ((PAGE, SIZE), (PAGE, SIZE - PAGE)),
+            ((PAGE, LIMIT - PAGE), (PAGE, SIZE - PAGE)),
+            ((SIZE - 1, 0), (SIZE - 1, 0)),
+        ],
+    )
+    def test_system_is_asked_for_that_range(
+        self,
+        ours: ModuleType,
+        library: FakeLibrary,
+        file: Any,
+        arguments: tuple[Any, ...],
+        asked: tuple[int, int],
+    ) -> None:
+        with ours.mmap(file.fileno(), 0) as m:
+            m.madvise(MADV_WILLNEED, *arguments)
+        assert library.calls == [("cm_advise", (*asked, MADV_WILLNEED))]
+
+    def test_unneeded_pages_are_zero_again(self, mmap: ModuleType) -> None:
+        with mmap.mmap(-1, 3 * PAGE, flags=MAP_PRIVATE) as m:
+            m[:] = b"x" * (3 * PAGE)
+            m.madvise(MADV_DONTNEED, PAGE, PAGE)
+            assert m[:] == b"x" * PAGE + bytes(PAGE) + b"x" * PAGE
+
+    @pytest.mark.differs("madvise errors", error=[OSError])
+    @pytest.mark.differs("range of a C int", arguments=[(2**31,)])
+    @pytest.mark.parametrize(
+        ("arguments", "error", "answer"),
+        [
+            ((99_999,), OSError, errno.EINVAL),
+            ((-1,), OSError, errno.EINVAL),
+            ((MADV_NORMAL, 1), OSError, errno.EINVAL),
+            ((MADV_NORMAL, SIZE - 1), OSError, errno.EINVAL),
+            ((MADV_NORMAL, -1), ValueError, "madvise start out of bounds"),
+            ((MADV_NORMAL, SIZE), ValueError, "madvise start out of bounds"),
+            ((MADV_NORMAL, SIZE, -1), ValueError, "madvise start out of bounds"),
+            ((MADV_NORMAL, LIMIT), ValueError, "madvise start out of bounds"),
+            ((MADV_NORMAL, 0, -1), ValueError, "madvise length invalid"),
+            ((MADV_NORMAL, PAGE, LIMIT), OverflowError, "madvise length too large"),
+            ((MADV_NORMAL, PAGE, LIMIT - PAGE + 1), OverflowError, "madvise length too large"),
+            ((2**31,), OverflowError, None),
+            ((MADV_NORMAL, 2**63), OverflowError, SSIZE),
+            ((MADV_NORMAL, 0, 2**63), OverflowError, SSIZE),
+            (("a",), TypeError, NO_INTEGER),
+            ((MADV_NORMAL, None), TypeError, "'NoneType' object cannot be interpreted as an integer"),
+            ((MADV_NORMAL, 0, "a"), TypeError, NO_INTEGER),
+            ((), TypeError, None),
+        ],
+    )
+    def test_bad_arguments_are_refused(
+        self, m: Any, raises: Raises, arguments: tuple[Any, ...], error: type[Exception], answer: str | int
+    ) -> None:
+        with raises(error, answer):
+            m.madvise(*arguments)
+
+
+class TestSetName:
+    """The kernel here may know no names: what it is asked is looked at instead."""
+
+    @pytest.mark.parametrize("name", ["", "a", "a" * 66, "\u00e9" * 33, "two words"])
+    def test_system_is_asked_to_name_the_whole_map(
+        self, ours: ModuleType, library: FakeLibrary, name: str
+    ) -> None:
+        with ours.mmap(-1, 100) as m:
+            assert m.set_name(name) is None
+        assert library.calls == [("cm_set_name", (100, b"cffimmap:" + name.encode()))]
+
+    def test_refusal_of_the_kernel_is_an_error(self, ours: ModuleType, library: FakeLibrary) -> None:
+        library.answer = errno.EINVAL
+        with ours.mmap(-1, 100) as m:
+            with pytest.raises(OSError, match="Invalid argument") as caught:
+                m.set_name("name")
+            assert caught.value.errno == errno.EINVAL
+
+    def test_kernel_answers_one_way_or_the_other(self, ours: ModuleType) -> None:
+        with ours.mmap(-1, 100) as m:
+            number: int | None = 0
+            try:
+                m.set_name("name")
+            except OSError as error:
+                number = error.errno
+            named = "cffimmap:name]" in Path("/proc/self/maps").read_text(encoding="utf-8")
+            assert (number, named) in [(errno.EINVAL, False), (0, True)]
+
+    @pytest.mark.parametrize(
+        ("name", "error", "answer"),
+        [
+            ("a" * 67, ValueError, "name is too long"),
+            ("\u00e9" * 34, ValueError, "name is too long"),
+            ("a\0b", ValueError, "embedded null character"),
+            ("\0", ValueError, "embedded null character"),
+            ("\udc80", UnicodeEncodeError, None),
+            (b"a", TypeError, "set_name() argument must be str, not bytes"),
+            (1, TypeError, "set_name() argument must be str, not int"),
+            (None, TypeError, None),
+        ],
+    )
+    @pytest.mark.differs("set_name")
+    def test_bad_names_are_refused(
+        self, mmap: ModuleType, raises: Raises, name: Any, error: type[Exception], answer: str
+    ) -> None:
+        with mmap.mmap(-1, 100) as m, raises(error, answer):
+            m.set_name(name)
+
+    @pytest.mark.differs("set_name")
+    def test_files_have_names_already(self, m: Any, raises: Raises) -> None:
+        with raises(ValueError, "Cannot set annotation on non-anonymous mappings"):
+            m.set_name("name")

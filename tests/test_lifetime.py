@@ -1,0 +1,687 @@
+"""Who may close a map when, what is left of it afterwards, and that dropped maps are given back.
+
+CPython knows exactly whether the memory is exported, and refuses. PyPy cannot know: there everything may be closed
+and resized under anybody, and nothing crashes.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import gc
+import os
+import pickle
+import re
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _exporters import EXPORTERS, PYPY, Exporter, descriptors_of, in_child, numpy, ranges_of
+
+import cffimmap
+from cffimmap import _mmap
+from cffimmap._native import lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PAGE = cffimmap.PAGESIZE
+SIZE = 2 * PAGE
+CONTENTS = bytes(range(1, 129)) * (SIZE // 128)
+
+exact = pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
+never_refused = pytest.mark.skipif(not PYPY, reason="CPython refuses while memory is exported")
+each_exporter = pytest.mark.parametrize("exporter", EXPORTERS, ids=lambda exporter: exporter.name)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "mapped"
+    file.write_bytes(CONTENTS)
+    return file
+
+
+def map_of(path: Path, **keywords: Any) -> cffimmap.mmap:
+    with path.open("r+b") as file:
+        return cffimmap.mmap(file.fileno(), 0, **keywords)
+
+
+@pytest.fixture
+def m(path: Path) -> Iterator[cffimmap.mmap]:
+    m = map_of(path)
+    yield m
+    gc.collect()
+    m.close()
+
+
+def collect() -> None:
+    """Collects all; PyPy runs what was registered by a destructor at its next collection only."""
+    for _ in range(4):
+        gc.collect()
+
+
+def test_numpy_is_tried_where_it_is_installed() -> None:
+    if numpy is None:
+        pytest.skip("numpy is not installed: its two exporters are absent")
+    assert {"numpy.frombuffer", "numpy view"} <= {exporter.name for exporter in EXPORTERS}
+
+
+class TestCPythonUnderALiveView:
+    pytestmark = exact
+
+    @each_exporter
+    def test_close_raises_until_the_view_is_gone(self, m: cffimmap.mmap, exporter: Exporter) -> None:
+        held = exporter.hold(m)
+        for _ in range(3):
+            with pytest.raises(BufferError, match=r"^cannot close exported pointers exist$"):
+                m.close()
+        assert not m.closed
+        assert m[:] == CONTENTS
+        del held
+        m.close()
+        assert m.closed
+
+    @each_exporter
+    def test_resize_raises_and_changes_nothing_until_the_view_is_gone(
+        self, m: cffimmap.mmap, path: Path, exporter: Exporter
+    ) -> None:
+        m.seek(5)
+        held = exporter.hold(m)
+        for size in (PAGE, 4 * PAGE, 0, -1):
+            with pytest.raises(BufferError, match=r"^mmap can't resize with extant buffers exported\.$"):
+                m.resize(size)
+        assert (len(m), m.tell(), m[:], path.read_bytes()) == (SIZE, 5, CONTENTS, CONTENTS)
+        del held
+        m.resize(PAGE)
+        assert (m[:], path.stat().st_size) == (CONTENTS[:PAGE], PAGE)
+
+    @each_exporter
+    def test_a_refused_close_leaves_the_view_whole(self, m: cffimmap.mmap, exporter: Exporter) -> None:
+        expected = exporter.read(exporter.hold(m))
+        held = exporter.hold(m)
+        with pytest.raises(BufferError):
+            m.close()
+        with pytest.raises(BufferError):
+            m.resize(PAGE)
+        assert exporter.read(held) == expected
+        del held
+
+    def test_exports_of_each_kind_together_count_until_the_last_is_gone(self, m: cffimmap.mmap) -> None:
+        held = [exporter.hold(m) for exporter in EXPORTERS]
+        while held:
+            with pytest.raises(BufferError):
+                m.close()
+            held.pop()
+        m.close()
+        assert m.closed
+
+    def test_a_released_view_is_no_export(self, m: cffimmap.mmap) -> None:
+        view = memoryview(m)
+        part = view[4:8]
+        with pytest.raises(BufferError):
+            m.close()
+        part.release()
+        with pytest.raises(BufferError):
+            m.close()
+        view.release()
+        m.close()
+        assert m.closed
+
+    def test_an_exhausted_consumer_is_no_export(self, m: cffimmap.mmap) -> None:
+        assert re.search(re.escape(CONTENTS[4:9]), m) is not None
+        assert struct.unpack_from("4s", m, 4) == (CONTENTS[4:8],)
+        assert bytes(m) == bytearray(m) == CONTENTS
+        assert b"".join([m, m]) == CONTENTS * 2
+        m.close()
+        assert m.closed
+
+    def test_a_match_is_no_export(self, m: cffimmap.mmap) -> None:
+        match = re.search(b"(.)", m)
+        m.close()
+        assert match is not None
+
+    def test_a_view_in_a_reference_cycle_counts_until_it_is_collected(self, m: cffimmap.mmap) -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            cycle: list[object] = [memoryview(m)]
+            cycle.append(cycle)
+            del cycle
+            with pytest.raises(BufferError):
+                m.close()
+        finally:
+            gc.enable()
+        gc.collect()
+        m.close()
+        assert m.closed
+
+    def test_a_view_that_keeps_itself_through_its_map_is_collected(self, path: Path) -> None:
+        class Holder(cffimmap.mmap):
+            view: memoryview
+
+        with path.open("r+b") as file:
+            holder = Holder(file.fileno(), 0)
+        holder.view = memoryview(holder)
+        dead = weakref.ref(holder)
+        with pytest.raises(BufferError):
+            holder.close()
+        del holder
+        gc.collect()
+        assert dead() is None
+        assert ranges_of(path) == 0
+
+    def test_with_does_not_hide_the_error_of_close(self, m: cffimmap.mmap) -> None:
+        with pytest.raises(BufferError), m:
+            view = memoryview(m)
+        assert not m.closed
+        del view
+
+    def test_a_view_outlives_the_dropped_map(self, path: Path) -> None:
+        view = memoryview(map_of(path))
+        gc.collect()
+        view[0] = 0
+        assert view[1:] == CONTENTS[1:]
+        view.release()
+        del view
+        assert path.read_bytes()[:1] == b"\0"
+        assert ranges_of(path) == 0
+
+
+# Calls that raise.
+FAILING: dict[str, Callable[[Any], object]] = {
+    "index": lambda m: m[10**9],
+    "index of a wrong type": lambda m: m["x"],
+    "slice of a wrong type": lambda m: m["x":],
+    "step 0": lambda m: m[::0],
+    "set": lambda m: m.__setitem__(10**9, 1),
+    "set a wrong value": lambda m: m.__setitem__(0, 256),
+    "set a wrong type": lambda m: m.__setitem__(0, "x"),
+    "set a slice of bytes": lambda m: m.__setitem__(slice(0, 2), b"abc"),
+    "set a slice of a view": lambda m: m.__setitem__(slice(0, 2), bytearray(b"abc")),
+    "set a slice of itself": lambda m: m.__setitem__(slice(0, 2), m),
+    "set a slice with a step": lambda m: m.__setitem__(slice(0, 8, 2), b"abc"),
+    "set a slice of a wrong type": lambda m: m.__setitem__(slice(0, 2), "xy"),
+    "delete": lambda m: m.__delitem__(0),
+    "delete a slice": lambda m: m.__delitem__(slice(0, 2)),
+    "read": lambda m: m.read(1.5),
+    "read_byte": lambda m: (m.seek(0, os.SEEK_END), m.read_byte()),
+    "readline": lambda m: m.readline(1),
+    "write": lambda m: m.write(bytes(SIZE + 1)),
+    "write a view": lambda m: m.write(bytearray(SIZE + 1)),
+    "write itself": lambda m: (m.seek(1), m.write(m)),
+    "write a wrong type": lambda m: m.write("x"),
+    "write_byte": lambda m: m.write_byte(256),
+    "write_byte at the end": lambda m: (m.seek(0, os.SEEK_END), m.write_byte(1)),
+    "seek": lambda m: m.seek(-1),
+    "seek from nowhere": lambda m: m.seek(0, 9),
+    "size": lambda m: m.size(1),
+    "find": lambda m: m.find("x"),
+    "find from a wrong type": lambda m: m.find(b"x", "x"),
+    "rfind": lambda m: m.rfind("x"),
+    "rfind itself": lambda m: m.rfind(m, "x"),
+    "in": lambda m: [] in [next(iter(m)) + "x"],
+    "move": lambda m: m.move(-1, 0, 1),
+    "flush": lambda m: m.flush(0, SIZE + 1),
+    "flush refused by the system": lambda m: m.flush(1, 1),
+    "flush with wrong flags": lambda m: m.flush(flags=0x7FFF0000),
+    "madvise": lambda m: m.madvise(cffimmap.MADV_NORMAL, SIZE),
+    "madvise refused by the system": lambda m: m.madvise(0x7FFF0000),
+    "set_name": lambda m: m.set_name("\0"),
+    "resize": lambda m: m.resize(-1),
+    "resize to nothing": lambda m: m.resize(0),
+    "resize refused by the system": lambda m: m.resize(sys.maxsize - SIZE),
+    "close": lambda m: m.close(1),
+    "iteration": lambda m: [byte + "x" for byte in m],
+    "reversed": lambda m: [byte + "x" for byte in reversed(m)],
+    "pickle": pickle.dumps,
+    "copy": copy.copy,
+    "concatenation": lambda m: m + m,
+    "memoryview": lambda m: memoryview(m)[10**9],
+    "re": lambda m: re.search("x", m),
+    "struct": lambda m: struct.unpack_from("4s", memoryview(m), 10**9),
+    "ctypes": lambda m: (ctypes.c_char * (SIZE + 1)).from_buffer(m),
+    "int": int,
+}
+
+
+class TestTracebacks:
+    """An exception that is kept holds every frame it went through, and these must hold no memory."""
+
+    @pytest.mark.parametrize("call", FAILING.values(), ids=FAILING)
+    def test_a_kept_exception_is_no_export(self, m: cffimmap.mmap, call: Callable[[Any], object]) -> None:
+        try:
+            call(m)
+        except Exception as error:
+            kept = error
+        else:
+            pytest.fail("the call was to raise")
+        m.resize(PAGE)
+        assert m[:] == CONTENTS[:PAGE]
+        m.close()
+        assert kept.__traceback__ is not None
+
+    def test_a_map_closes_in_the_handler_of_the_exception(self, m: cffimmap.mmap) -> None:
+        try:
+            m[10**9]
+        except IndexError:
+            m.close()
+        assert m.closed
+
+    @exact
+    def test_a_kept_refusal_is_no_export(self, m: cffimmap.mmap) -> None:
+        view = memoryview(m)
+        kept = []
+        for refused in (m.close, lambda: m.resize(PAGE)):
+            with pytest.raises(BufferError) as raised:
+                refused()
+            kept.append(raised.value)
+        view.release()
+        m.resize(PAGE)
+        m.close()
+        assert m.closed
+        assert len(kept) == 2
+
+    def test_a_kept_exception_of_a_read_only_map_is_no_export(self, path: Path) -> None:
+        m = map_of(path, access=cffimmap.ACCESS_READ)
+        kept = []
+        calls: list[Callable[[], object]] = [
+            lambda: m.__setitem__(0, 1),
+            lambda: m.write(b""),
+            lambda: m.write_byte(1),
+            lambda: m.move(0, 0, 1),
+            lambda: m.resize(PAGE),
+            lambda: memoryview(m).__setitem__(0, 1),
+        ]
+        for call in calls:
+            with pytest.raises(TypeError) as raised:
+                call()
+            kept.append(raised.value)
+        m.close()
+        assert m.closed
+        assert len(kept) == len(calls)
+
+
+class _Interrupting:
+    """The compiled functions; Ctrl-C was pressed while one of them ran."""
+
+    def __init__(self, lib: Any, name: str) -> None:
+        self._lib = lib
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._lib, name)
+
+        def interrupted(*arguments: object) -> object:
+            function(*arguments)
+            del arguments  # or the traceback would hold the memory through this very frame
+            raise KeyboardInterrupt
+
+        return interrupted if name == self._name else function
+
+
+class TestInterrupts:
+    def test_ctrl_c_in_a_long_find_leaves_a_map_that_closes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(_mmap, "LONG_CALL", 1 << 16)
+        m = cffimmap.mmap(-1, 1 << 24)
+        before = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            with pytest.raises(KeyboardInterrupt) as raised:
+                list(iter(lambda: m.find(b"never", 0), 0))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert m[:] == bytes(len(m))
+        m.close()
+        assert m.closed
+        assert raised.tb is not None
+
+    @pytest.mark.parametrize(
+        ("name", "call"),
+        [
+            ("cm_find", lambda m: m.find(b"never", 0)),
+            ("cm_rfind", lambda m: m.rfind(b"never", 0)),
+            ("cm_gather", lambda m: m[::2]),
+            ("cm_scatter", lambda m: m.__setitem__(slice(0, 4, 2), b"\1\3")),
+            ("cm_store", lambda m: m.write(bytearray(CONTENTS))),
+            ("cm_move", lambda m: m.move(0, 0, 9)),
+            ("cm_sync", lambda m: m.flush()),
+            ("cm_advise", lambda m: m.madvise(cffimmap.MADV_NORMAL)),
+        ],
+    )
+    def test_ctrl_c_in_a_call_leaves_a_map_that_resizes_and_closes(
+        self, m: cffimmap.mmap, monkeypatch: pytest.MonkeyPatch, name: str, call: Callable[[Any], object]
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(_mmap, "lib", _Interrupting(lib, name))
+            with pytest.raises(KeyboardInterrupt) as raised:
+                call(m)
+        assert m.tell() == 0
+        m.resize(PAGE)
+        assert m[:] == CONTENTS[:PAGE]
+        m.close()
+        assert m.closed
+        assert raised.tb is not None
+
+
+def _touch_all(m: Any, path: Path, change: Callable[[Any], object], finish: Callable[[Any], object]) -> None:
+    """Changes a map under exporters of all kinds, collects, and lets them read what they still see."""
+    held = [(exporter, exporter.hold(m)) for exporter in EXPORTERS]
+    views = [memoryview(m), memoryview(m)[8:]]
+    match = re.search(b"(?s)..(.+)", m)
+    change(m)
+    collect()
+    # What was unmapped in error is likely to be given to somebody else now.
+    crowd = [cffimmap.mmap(-1, SIZE) for _ in range(8)]
+    for other in crowd:
+        other[:] = b"x" * SIZE
+    for exporter, what in held:
+        seen = exporter.read(what)
+        assert seen == bytes(len(seen)), exporter.name
+    for view in views:
+        assert view == bytes(len(view))
+        view[0] = 7
+    assert match is not None
+    match.group(1)
+    finish(m)
+    if not m.closed:
+        m.flush()
+        m.close()
+    assert 7 not in path.read_bytes()[:9:8]
+    del held, views, match
+    collect()
+    for other in crowd:
+        assert other[:] == b"x" * SIZE
+
+
+def _is_closed(m: Any) -> None:
+    for call in (m.read, m.tell, lambda: m[0], lambda: m[:4], lambda: memoryview(m), lambda: m.find(b"x")):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+def _is_shorter(m: Any) -> None:
+    assert m[:] == CONTENTS[:PAGE]
+
+
+def _is_longer(m: Any) -> None:
+    assert m[:] == CONTENTS + bytes(SIZE)
+    m[SIZE] = 9
+    assert m[SIZE] == 9
+
+
+class TestPyPyUnderALiveView:
+    pytestmark = never_refused
+
+    def test_stale_views_read_zeros_after_close(self, path: Path) -> None:
+        in_child(lambda: _touch_all(map_of(path), path, lambda m: m.close(), _is_closed))
+        assert path.read_bytes() == CONTENTS
+
+    def test_stale_views_read_zeros_after_a_shrink(self, path: Path) -> None:
+        in_child(lambda: _touch_all(map_of(path), path, lambda m: m.resize(PAGE), _is_shorter))
+        assert path.read_bytes() == CONTENTS[:PAGE]
+
+    def test_stale_views_read_zeros_after_a_growth(self, path: Path) -> None:
+        in_child(lambda: _touch_all(map_of(path), path, lambda m: m.resize(2 * SIZE), _is_longer))
+        assert path.read_bytes() == CONTENTS + b"\x09" + bytes(SIZE - 1)
+
+    def test_stale_views_survive_many_resizes_and_the_end_of_the_map(self, path: Path) -> None:
+        def change(m: Any) -> None:
+            for size in (PAGE, 3 * PAGE, PAGE + 5, SIZE):
+                m.resize(size)
+            m.close()
+
+        in_child(lambda: _touch_all(map_of(path), path, change, _is_closed))
+
+    @pytest.mark.parametrize("access", [cffimmap.ACCESS_READ, cffimmap.ACCESS_COPY])
+    def test_stale_views_of_other_accesses_read_zeros(self, path: Path, access: int) -> None:
+        def work() -> None:
+            m = map_of(path, access=access)
+            view, copied = memoryview(m), memoryview(m).cast("Q")
+            m.close()
+            collect()
+            assert bytes(view) == bytes(copied) == bytes(SIZE)
+
+        in_child(work)
+        assert path.read_bytes() == CONTENTS
+
+    def test_writes_through_stale_views_reach_nobody(self, path: Path) -> None:
+        m = map_of(path)
+        view, array = memoryview(m), (ctypes.c_char * SIZE).from_buffer(m)
+        m.close()
+        view[:4] = b"view"
+        array[4:9] = b"array"  # type: ignore[call-overload]
+        assert bytes(view[:9]) == b"viewarray"
+        assert path.read_bytes() == CONTENTS
+
+    def test_close_under_a_live_view_lets_the_file_go_at_once(self, path: Path) -> None:
+        m = map_of(path)
+        view = memoryview(m)
+        assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        m.close()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+        assert view[0] == 0
+
+    def test_resize_under_a_live_view_leaves_one_range_of_the_file(self, path: Path) -> None:
+        m = map_of(path)
+        view = memoryview(m)
+        for size in (PAGE, 3 * PAGE, SIZE):
+            m.resize(size)
+            assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        assert bytes(view) == bytes(SIZE)
+        m.close()
+
+    @pytest.mark.parametrize("exporter", EXPORTERS, ids=lambda exporter: exporter.name)
+    def test_an_exporter_of_a_dropped_map_does_not_crash(self, path: Path, exporter: Exporter) -> None:
+        def work() -> None:
+            held = exporter.hold(map_of(path))
+            collect()
+            crowd = [cffimmap.mmap(-1, SIZE) for _ in range(8)]
+            seen = exporter.read(held)
+            whole = CONTENTS + CONTENTS[::-2] + bytes(SIZE)
+            assert seen in whole, "neither the map's bytes nor zeros"
+            assert all(other[:] == bytes(SIZE) for other in crowd)
+
+        in_child(work)
+
+
+class TestGivenBack:
+    def test_close_lets_the_file_go_at_once(self, path: Path) -> None:
+        m = map_of(path)
+        assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        m.close()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_a_dropped_map_is_given_back(self, path: Path) -> None:
+        m = map_of(path)
+        assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        del m
+        collect()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_a_dropped_map_that_was_exported_lets_the_file_go(self, path: Path) -> None:
+        m = map_of(path)
+        assert bytes(m) == CONTENTS
+        del m
+        collect()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_a_map_in_a_reference_cycle_is_given_back(self, path: Path) -> None:
+        cycle: list[object] = [map_of(path)]
+        cycle.append(cycle)
+        assert ranges_of(path) == 1
+        del cycle
+        collect()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_an_iterator_keeps_its_map_until_it_is_exhausted(self, path: Path) -> None:
+        iterator = iter(map_of(path))
+        collect()
+        assert ranges_of(path) == 1
+        assert b"".join(iterator) == CONTENTS
+        del iterator
+        collect()
+        assert ranges_of(path) == 0
+
+    def test_without_trackfd_no_descriptor_is_kept(self, path: Path) -> None:
+        m = map_of(path, trackfd=False)
+        assert (ranges_of(path), descriptors_of(path)) == (1, 0)
+        m.close()
+        assert ranges_of(path) == 0
+
+    def test_a_failed_constructor_keeps_nothing(self, path: Path) -> None:
+        with path.open("rb") as file, pytest.raises(PermissionError):
+            cffimmap.mmap(file.fileno(), 0)
+        collect()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_a_resized_map_is_given_back_whole(self, path: Path) -> None:
+        m = map_of(path)
+        for size in (4 * PAGE, PAGE, 2 * PAGE):
+            m.resize(size)
+        assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        del m
+        collect()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+    def test_closing_twice_and_a_closed_descriptor_are_no_harm(self, path: Path) -> None:
+        m = map_of(path)
+        m.close()
+        m.close()
+        with path.open("rb") as file:
+            m.close()
+            assert file.read() == CONTENTS
+
+    def test_a_subclass_with_attributes_is_given_back(self, path: Path) -> None:
+        class Named(cffimmap.mmap):
+            name = "given back"
+
+        with path.open("r+b") as file:
+            named = Named(file.fileno(), 0)
+        named.name = path.name
+        dead = weakref.ref(named)
+        del named
+        collect()
+        assert dead() is None
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+
+def _few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+
+MANY = 20_000
+
+
+class TestManyDroppedMaps:
+    """No more than 256 descriptors, and nobody closes anything."""
+
+    def test_each_of_a_file_opened_for_it(self, path: Path) -> None:
+        def work() -> None:
+            _few_descriptors()
+            for i in range(MANY):
+                with path.open("r+b") as file:
+                    m = cffimmap.mmap(file.fileno(), 0)
+                assert m[i % SIZE] == CONTENTS[i % SIZE]
+
+        in_child(work)
+
+    def test_all_of_one_open_file(self, path: Path) -> None:
+        def work() -> None:
+            _few_descriptors()
+            with path.open("r+b") as file:
+                for i in range(MANY):
+                    m = cffimmap.mmap(file.fileno(), 0)
+                    assert m[i % SIZE] == CONTENTS[i % SIZE]
+
+        in_child(work)
+
+    def test_other_files_can_be_opened_between(self, path: Path) -> None:
+        def work() -> None:
+            _few_descriptors()
+            for _ in range(MANY // 10):
+                with path.open("r+b") as file, path.open("rb") as other:
+                    cffimmap.mmap(file.fileno(), 0)
+                    assert other.read(1) == CONTENTS[:1]
+
+        in_child(work)
+
+    def test_searched_by_re(self, path: Path) -> None:
+        def work() -> None:
+            _few_descriptors()
+            with path.open("r+b") as file:
+                for _ in range(MANY):
+                    found = re.search(b"\x02", cffimmap.mmap(file.fileno(), 0))
+                    assert found is not None
+                    assert found.start() == 1
+
+        in_child(work)
+
+    def test_closed_with_and_without_a_view(self, path: Path) -> None:
+        def work() -> None:
+            _few_descriptors()
+            with path.open("r+b") as file:
+                for _ in range(MANY):
+                    m = cffimmap.mmap(file.fileno(), 0)
+                    with memoryview(m) as view:
+                        assert view[1] == 2
+                    m.close()
+
+        in_child(work)
+        assert ranges_of(path) == 0
+
+
+class TestACallAtWork:
+    """A thread that waits inside a system call on the map's memory."""
+
+    def _receiving(self, m: cffimmap.mmap, receiver: socket.socket) -> threading.Thread:
+        started = threading.Event()
+
+        def receive() -> None:
+            started.set()
+            receiver.recv_into(m)
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        started.wait()
+        return thread
+
+    @exact
+    def test_close_raises_while_a_socket_receives_into_the_map(self, m: cffimmap.mmap) -> None:
+        sender, receiver = socket.socketpair()
+        with sender, receiver:
+            thread = self._receiving(m, receiver)
+            while not m._exported():
+                pass
+            with pytest.raises(BufferError):
+                m.close()
+            sender.sendall(b"received")
+            thread.join()
+        assert m[:8] == b"received"
+        m.close()
+        assert m.closed
+
+    @never_refused
+    def test_a_socket_receives_into_a_closed_map_without_harm(self, path: Path) -> None:
+        def work() -> None:
+            m = map_of(path)
+            sender, receiver = socket.socketpair()
+            with sender, receiver:
+                thread = self._receiving(m, receiver)
+                m.close()
+                collect()
+                sender.sendall(b"received")
+                thread.join()
+
+        in_child(work)
+        assert path.read_bytes() in (CONTENTS, b"received" + CONTENTS[8:])

@@ -1,0 +1,693 @@
+"""resize() loses nothing: what fails leaves file, map and position as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import gc
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _exporters import PYPY, descriptors_of, in_child, ranges_of
+
+import cffimmap
+from cffimmap import _mapping, _unix
+from cffimmap._native import UNSUPPORTED, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PAGE = cffimmap.PAGESIZE
+GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
+SIZE = 3 * PAGE
+CONTENTS = bytes(range(1, 129)) * (SIZE // 128)
+
+LINUX = sys.platform.startswith("linux")
+
+# linux/fcntl.h; PyPy's fcntl has no names for them.
+F_ADD_SEALS = 1033
+F_SEAL_SHRINK = 2
+F_SEAL_GROW = 4
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "mapped"
+    file.write_bytes(CONTENTS)
+    return file
+
+
+def map_of(path: Path, length: int = 0, **keywords: Any) -> cffimmap.mmap:
+    with path.open("r+b") as file:
+        return cffimmap.mmap(file.fileno(), length, **keywords)
+
+
+@pytest.fixture
+def m(path: Path) -> Iterator[cffimmap.mmap]:
+    with map_of(path) as m:
+        yield m
+
+
+def padded(data: bytes, length: int) -> bytes:
+    return data[:length].ljust(length, b"\0")
+
+
+class TestFileMaps:
+    @pytest.mark.parametrize("size", [1, 100, PAGE, PAGE + 1, SIZE - 1, SIZE, SIZE + 1, 4 * PAGE, 100 * PAGE])
+    def test_size_of_file_and_map_and_data(self, m: cffimmap.mmap, path: Path, size: int) -> None:
+        m.resize(size)
+        assert (len(m), m.size(), path.stat().st_size) == (size, size, size)
+        assert m[:] == path.read_bytes() == padded(CONTENTS, size)
+
+    def test_the_new_part_belongs_to_the_file(self, m: cffimmap.mmap, path: Path) -> None:
+        m.resize(10 * PAGE)
+        m[SIZE:] = b"x" * (7 * PAGE)
+        m.flush()
+        assert path.read_bytes() == CONTENTS + b"x" * (7 * PAGE)
+
+    def test_up_and_down_and_up_gives_zeros(self, m: cffimmap.mmap) -> None:
+        m.resize(PAGE)
+        m.resize(SIZE)
+        assert m[:] == padded(CONTENTS[:PAGE], SIZE)
+
+    @pytest.mark.parametrize("size", [1, PAGE, SIZE, 5 * PAGE])
+    def test_with_an_offset_the_file_keeps_its_head(self, tmp_path: Path, size: int) -> None:
+        path = tmp_path / "offset"
+        head = b"h" * GRANULARITY
+        path.write_bytes(head + CONTENTS)
+        with map_of(path, offset=GRANULARITY) as m:
+            m.resize(size)
+            assert (len(m), m.size()) == (size, GRANULARITY + size)
+            assert path.read_bytes() == head + m[:] == head + padded(CONTENTS, size)
+            m[0] = 0
+            m.flush()
+        assert path.read_bytes()[GRANULARITY] == 0
+
+    def test_a_map_of_a_part_truncates_the_file_behind_it(self, path: Path) -> None:
+        with map_of(path, PAGE) as m:
+            m.resize(2 * PAGE)
+            assert (m[:], path.read_bytes()) == (CONTENTS[: 2 * PAGE], CONTENTS[: 2 * PAGE])
+
+    def test_the_file_may_have_shrunk_behind_the_back(self, m: cffimmap.mmap, path: Path) -> None:
+        os.truncate(path, PAGE)
+        m.resize(SIZE + 1)
+        assert m[:] == path.read_bytes() == padded(CONTENTS[:PAGE], SIZE + 1)
+
+    def test_all_other_members_work_on_the_new_memory(self, m: cffimmap.mmap) -> None:
+        m.resize(PAGE)
+        m.resize(4 * PAGE)
+        m[-1] = 10
+        assert m.find(b"\n", PAGE) == 4 * PAGE - 1 == m.rfind(b"\n")
+        m.move(0, PAGE, 5)
+        m.flush()
+        m.madvise(cffimmap.MADV_NORMAL)
+        m.seek(PAGE)
+        assert len(m.readline()) == 3 * PAGE
+        assert len(list(m)) == len(m[::1]) == len(memoryview(m)) == 4 * PAGE
+
+    def test_write_only_flags_and_access_write(self, path: Path) -> None:
+        with map_of(path, access=cffimmap.ACCESS_WRITE) as m:
+            m.resize(PAGE)
+            assert m[:] == CONTENTS[:PAGE]
+
+    @pytest.mark.parametrize("size", [1, PAGE, SIZE - 1, SIZE, SIZE + 1, 9 * PAGE])
+    def test_a_private_map_keeps_what_was_changed(self, path: Path, size: int) -> None:
+        with map_of(path, flags=cffimmap.MAP_PRIVATE) as m:
+            m[0:2] = m[PAGE : PAGE + 2] = b"\xff\xff"
+            m.resize(size)
+            changed = bytearray(CONTENTS)
+            changed[0:2] = changed[PAGE : PAGE + 2] = b"\xff\xff"
+            assert m[:] == padded(bytes(changed), size)
+            assert path.read_bytes() == padded(CONTENTS, size)
+
+    def test_only_one_range_and_descriptor_remain(self, m: cffimmap.mmap, path: Path) -> None:
+        for size in (PAGE, 5 * PAGE, 2 * PAGE, 1, SIZE):
+            m.resize(size)
+            assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+
+
+class TestAnonymousMaps:
+    @pytest.mark.parametrize("size", [1, PAGE, SIZE, SIZE + 1, 50 * PAGE])
+    def test_private_ones_grow_and_shrink(self, size: int) -> None:
+        with cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE) as m:
+            m[:] = CONTENTS
+            m.resize(size)
+            assert (len(m), m.size()) == (size, size)
+            assert m[:] == padded(CONTENTS, size)
+            m[-1] = 7
+            assert m[-1] == 7
+
+    @pytest.mark.parametrize("size", [1, PAGE, SIZE - 1, SIZE])
+    def test_shared_ones_shrink(self, size: int) -> None:
+        with cffimmap.mmap(-1, SIZE) as m:
+            m[:] = CONTENTS
+            m.resize(size)
+            assert (len(m), m[:]) == (size, CONTENTS[:size])
+
+    @pytest.mark.skipif(not LINUX, reason="only Linux cannot grow shared anonymous memory")
+    def test_shared_ones_refuse_to_grow(self) -> None:
+        with cffimmap.mmap(-1, SIZE) as m:
+            m[:] = CONTENTS
+            with pytest.raises(ValueError, match=r"^mmap: can't expand a shared anonymous mapping$"):
+                m.resize(SIZE + 1)
+            assert m[:] == CONTENTS
+            m.resize(PAGE)
+            with pytest.raises(ValueError, match="expand"):
+                m.resize(SIZE)
+            assert m[:] == CONTENTS[:PAGE]
+
+    def test_a_shared_one_stays_shared_after_a_shrink(self) -> None:
+        with cffimmap.mmap(-1, SIZE) as m:
+            m.resize(PAGE)
+            in_child(lambda: m.__setitem__(0, 7))
+            assert m[0] == 7
+
+
+class TestPosition:
+    @pytest.mark.parametrize("size", [1, PAGE, SIZE, 5 * PAGE])
+    def test_the_position_stays(self, m: cffimmap.mmap, size: int) -> None:
+        m.seek(PAGE + 5)
+        m.resize(size)
+        assert m.tell() == PAGE + 5
+
+    def test_beyond_the_end_reads_give_nothing_and_bytes_raise(self, m: cffimmap.mmap) -> None:
+        m.seek(PAGE + 5)
+        m.resize(PAGE)
+        assert m.read() == m.read(0) == m.read(1) == m.readline() == b""
+        for call in (m.read_byte, lambda: m.write_byte(1), lambda: m.write(b"x"), lambda: m.write(b"")):
+            with pytest.raises(ValueError, match=r"out of range"):
+                call()
+        assert m.find(b"\x01") == m.rfind(b"\x01") == -1
+        assert m.tell() == PAGE + 5
+
+    def test_at_the_new_end_reads_give_nothing(self, m: cffimmap.mmap) -> None:
+        m.seek(PAGE)
+        m.resize(PAGE)
+        assert m.read() == m.readline() == b""
+        assert m.write(b"") == 0
+        with pytest.raises(ValueError, match=r"^read byte out of range$"):
+            m.read_byte()
+
+    def test_seek_and_a_new_growth_bring_it_back(self, m: cffimmap.mmap) -> None:
+        m.seek(PAGE + 5)
+        m.resize(PAGE)
+        m.resize(2 * PAGE)
+        m.write(b"here")
+        assert m[PAGE + 5 : PAGE + 9] == b"here"
+        m.resize(PAGE)
+        assert m.seek(-1, os.SEEK_END) == PAGE - 1
+        assert m.read_byte() == CONTENTS[PAGE - 1]
+
+
+class TestRefusals:
+    """Asked in this order: exports, trackfd, access, range."""
+
+    def refused(self, m: cffimmap.mmap, size: int, error: type[Exception], message: str) -> None:
+        length, position, data = len(m), m.tell(), m[:]
+        with pytest.raises(error) as raised:
+            m.resize(size)
+        assert str(raised.value) == message
+        assert (len(m), m.tell(), m[:]) == (length, position, data)
+
+    def test_zero_is_einval_and_leaves_all(self, m: cffimmap.mmap, path: Path) -> None:
+        m.seek(9)
+        with pytest.raises(OSError, match=r"Invalid argument") as raised:
+            m.resize(0)
+        assert raised.value.errno == errno.EINVAL
+        assert (m[:], m.tell(), path.read_bytes()) == (CONTENTS, 9, CONTENTS)
+        m[0] = 0
+        m.resize(PAGE)
+        assert m[:] == b"\0" + CONTENTS[1:PAGE]
+
+    @pytest.mark.parametrize("flags", [cffimmap.MAP_SHARED, cffimmap.MAP_PRIVATE])
+    def test_zero_is_einval_for_anonymous_memory(self, flags: int) -> None:
+        with cffimmap.mmap(-1, SIZE, flags) as m:
+            with pytest.raises(OSError, match=r"Invalid argument"):
+                m.resize(0)
+            assert m[:] == bytes(SIZE)
+
+    @pytest.mark.parametrize("size", [-1, -sys.maxsize - 1])
+    def test_negative_sizes(self, m: cffimmap.mmap, path: Path, size: int) -> None:
+        self.refused(m, size, ValueError, "new size out of range")
+        assert path.read_bytes() == CONTENTS
+
+    def test_a_size_that_overflows_with_the_offset(self, path: Path) -> None:
+        with map_of(path, offset=GRANULARITY) as m:
+            self.refused(m, sys.maxsize - GRANULARITY + 1, ValueError, "new size out of range")
+        assert path.read_bytes() == CONTENTS
+
+    @pytest.mark.parametrize("size", [2**63, -(2**63) - 1])
+    def test_a_size_too_large_for_c(self, m: cffimmap.mmap, size: int) -> None:
+        self.refused(m, size, OverflowError, "Python int too large to convert to C ssize_t")
+
+    def test_a_wrong_type(self, m: cffimmap.mmap) -> None:
+        with pytest.raises(TypeError):
+            m.resize("1")  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            m.resize(1.0)  # type: ignore[arg-type]
+        assert m[:] == CONTENTS
+
+    def test_a_closed_map(self, m: cffimmap.mmap, path: Path) -> None:
+        m.close()
+        for size in (PAGE, -1, 0):
+            with pytest.raises(ValueError, match=r"^mmap closed or invalid$"):
+                m.resize(size)
+        assert path.read_bytes() == CONTENTS
+
+    @pytest.mark.parametrize("access", [cffimmap.ACCESS_READ, cffimmap.ACCESS_COPY])
+    @pytest.mark.parametrize("size", [PAGE, 0, -1])
+    def test_access_comes_before_range(self, path: Path, access: int, size: int) -> None:
+        with map_of(path, access=access) as m:
+            message = "mmap can't resize a readonly or copy-on-write memory map."
+            self.refused(m, size, TypeError, message)
+        assert path.read_bytes() == CONTENTS
+
+    @pytest.mark.parametrize("access", [cffimmap.ACCESS_READ, cffimmap.ACCESS_DEFAULT])
+    @pytest.mark.parametrize("size", [PAGE, 0, -1])
+    def test_trackfd_comes_before_access(self, path: Path, access: int, size: int) -> None:
+        with map_of(path, access=access, trackfd=False) as m:
+            self.refused(m, size, ValueError, "mmap can't resize with trackfd=False.")
+        assert path.read_bytes() == CONTENTS
+
+    @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
+    @pytest.mark.parametrize("trackfd", [True, False])
+    @pytest.mark.parametrize("access", [cffimmap.ACCESS_READ, cffimmap.ACCESS_DEFAULT])
+    @pytest.mark.parametrize("size", [PAGE, 0, -1])
+    def test_exports_come_before_all(self, path: Path, trackfd: bool, access: int, size: int) -> None:
+        with map_of(path, access=access, trackfd=trackfd) as m, memoryview(m):
+            self.refused(m, size, BufferError, "mmap can't resize with extant buffers exported.")
+        assert path.read_bytes() == CONTENTS
+
+    def test_an_index_that_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
+        class Closing:
+            def __index__(self) -> int:
+                m.close()
+                return PAGE
+
+        with pytest.raises(ValueError, match=r"^mmap closed or invalid$"):
+            m.resize(Closing())  # type: ignore[arg-type]
+        assert path.read_bytes() == CONTENTS
+
+    def test_an_index_that_resizes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
+        class Resizing:
+            def __index__(self) -> int:
+                m.resize(7 * PAGE)
+                return PAGE
+
+        m.resize(Resizing())  # type: ignore[arg-type]
+        assert m[:] == path.read_bytes() == CONTENTS[:PAGE]
+
+
+class _Lib:
+    """The compiled functions, with some replaced."""
+
+    def __init__(self, lib: Any, **replaced: Callable[..., object]) -> None:
+        self._lib = lib
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lib, name)
+
+
+def _failing(code: int) -> Callable[..., int]:
+    return lambda *_: code
+
+
+def replace(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
+    broken = _Lib(lib, **functions)
+    monkeypatch.setattr(_mapping, "lib", broken)
+    monkeypatch.setattr(_unix, "lib", broken)
+
+
+def without_mremap(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
+    no = _failing(UNSUPPORTED)
+    replace(monkeypatch, cm_remap=no, cm_twin=no, **functions)
+
+
+def shared(path: Path) -> cffimmap.mmap:
+    return map_of(path)
+
+
+def private(path: Path) -> cffimmap.mmap:
+    m = map_of(path, flags=cffimmap.MAP_PRIVATE)
+    m[PAGE] = 0xFF
+    return m
+
+
+def at_an_offset(path: Path) -> cffimmap.mmap:
+    return map_of(path, offset=GRANULARITY)
+
+
+def _anonymous(flags: int) -> cffimmap.mmap:
+    m = cffimmap.mmap(-1, SIZE, flags)
+    m[:] = CONTENTS
+    return m
+
+
+def anonymous(_: Path) -> cffimmap.mmap:
+    return _anonymous(cffimmap.MAP_PRIVATE)
+
+
+def shared_anonymous(_: Path) -> cffimmap.mmap:
+    return _anonymous(cffimmap.MAP_SHARED)
+
+
+OF_FILES = [shared, private, at_an_offset]
+KINDS = [*OF_FILES, anonymous, shared_anonymous]
+SMALLER, LARGER = PAGE, 40 * PAGE
+
+
+def each_kind(sizes: list[int], kinds: Sequence[Callable[[Path], cffimmap.mmap]]) -> pytest.MarkDecorator:
+    """Each kind of map with each size, but for shared anonymous memory that would have to grow."""
+    cases = [
+        pytest.param(make, size, id=f"{make.__name__} to {size}")
+        for make in kinds
+        for size in sizes
+        if make is not shared_anonymous or size <= SIZE
+    ]
+    return pytest.mark.parametrize(("make", "size"), cases)
+
+
+class TestWithoutMremap:
+    """Every platform but Linux and NetBSD: mapped anew, then unmapped."""
+
+    @each_kind([1, SMALLER, 2 * PAGE - 1, 2 * PAGE, SIZE, LARGER], KINDS)
+    def test_data_are_kept(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], cffimmap.mmap], size: int
+    ) -> None:
+        with make(path) as m:
+            before = m[:]
+            without_mremap(monkeypatch)
+            m.resize(size)
+            assert (len(m), m[:]) == (size, padded(before, size))
+            m[-1] = 0x77
+            m.resize(max(size // 2, 1))
+            m.resize(1)
+            assert m[:] == (before[:1] if size > 1 else b"\x77")
+
+    def test_changes_of_a_shared_map_reach_the_file(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        without_mremap(monkeypatch)
+        with map_of(path) as m:
+            m.resize(LARGER)
+            m[-1] = 1
+            m.flush()
+        assert path.read_bytes() == CONTENTS + bytes(LARGER - SIZE - 1) + b"\1"
+
+    def test_changes_of_a_private_map_reach_nobody(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_mremap(monkeypatch)
+        with private(path) as m:
+            m.resize(2 * PAGE)
+            m[0] = 0
+            assert m[: PAGE + 1] == b"\0" + CONTENTS[1:PAGE] + b"\xff"
+        assert path.read_bytes() == CONTENTS[: 2 * PAGE]
+
+    def test_only_one_range_remains(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_mremap(monkeypatch)
+        with map_of(path) as m:
+            for size in (LARGER, SMALLER, SIZE):
+                m.resize(size)
+                assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+
+
+def _ranges() -> int:
+    return len(Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines())
+
+
+FAILURES = {
+    "remap, twin and map": {
+        "cm_remap": _failing(errno.EAGAIN),
+        "cm_twin": _failing(errno.EAGAIN),
+        "cm_map": _failing(errno.EAGAIN),
+    },
+    "want of memory": {
+        "cm_remap": _failing(errno.ENOMEM),
+        "cm_twin": _failing(errno.ENOMEM),
+        "cm_map": _failing(errno.ENOMEM),
+    },
+    "map without mremap": {
+        "cm_remap": _failing(UNSUPPORTED),
+        "cm_twin": _failing(UNSUPPORTED),
+        "cm_map": _failing(errno.ENODEV),
+    },
+}
+
+
+class TestFailures:
+    """Each system call fails, for real or made to: all is as before, and nothing leaks."""
+
+    @contextlib.contextmanager
+    def unchanged(self, m: cffimmap.mmap, path: Path) -> Iterator[None]:
+        m.seek(17)
+        before = (len(m), m.tell(), m[:], path.read_bytes())
+        # What the tests before have left is not to be collected in the midst of this one.
+        gc.collect()
+        held = (ranges_of(path), descriptors_of(path), _ranges())
+        yield
+        assert (len(m), m.tell(), m[:], path.read_bytes()) == before
+        assert (ranges_of(path), descriptors_of(path), _ranges()) == held
+
+    def usable(self, m: cffimmap.mmap) -> None:
+        before = m[:]
+        m[0] = 0
+        m.resize(PAGE)
+        assert m[:] == b"\0" + before[1:PAGE]
+        m.close()
+        assert m.closed
+
+    def fail(
+        self, path: Path, make: Callable[[Path], cffimmap.mmap], size: int, **functions: Callable[..., object]
+    ) -> None:
+        m = make(path)
+        with self.unchanged(m, path), pytest.MonkeyPatch.context() as patch:
+            replace(patch, **functions)
+            with pytest.raises(OSError):  # noqa: PT011, any error number will do
+                m.resize(size)
+        self.usable(m)
+
+    @pytest.mark.parametrize("functions", FAILURES.values(), ids=FAILURES)
+    @each_kind([SMALLER, LARGER], KINDS)
+    def test_no_memory_can_be_had(
+        self,
+        path: Path,
+        functions: dict[str, Callable[..., object]],
+        make: Callable[[Path], cffimmap.mmap],
+        size: int,
+    ) -> None:
+        self.fail(path, make, size, **functions)
+
+    @pytest.mark.parametrize("name", ["cm_status", "cm_truncate"])
+    @each_kind([SMALLER, LARGER], OF_FILES)
+    def test_the_file_cannot_be_asked_or_truncated(
+        self, path: Path, name: str, make: Callable[[Path], cffimmap.mmap], size: int
+    ) -> None:
+        self.fail(path, make, size, **{name: _failing(errno.EIO)})
+
+    def test_a_shrink_that_cannot_truncate_takes_no_mapping(
+        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.unchanged(m, path), monkeypatch.context() as patch:
+            without_mremap(patch, cm_truncate=_failing(errno.EPERM))
+            with pytest.raises(PermissionError):
+                m.resize(SMALLER)
+        self.usable(m)
+
+    def test_a_growth_that_cannot_map_takes_the_file_back(
+        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+
+        def watched(file: int, size: int) -> int:
+            sizes.append(size)
+            return lib.cm_truncate(file, size)
+
+        with self.unchanged(m, path), monkeypatch.context() as patch:
+            out = _failing(errno.ENOMEM)
+            replace(patch, cm_truncate=watched, cm_remap=out, cm_twin=out, cm_map=out)
+            with pytest.raises(OSError, match="Cannot allocate"):
+                m.resize(LARGER)
+        assert sizes == [LARGER, SIZE]
+        self.usable(m)
+
+    def test_what_cannot_be_ended_costs_memory_and_no_more(
+        self, m: cffimmap.mmap, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stuck = _failing(errno.ENOMEM)
+        with monkeypatch.context() as patch:
+            replace(patch, cm_unmap=stuck, cm_blank=stuck)
+            m.resize(SMALLER)
+            m.resize(LARGER)
+        assert m[:] == padded(CONTENTS[:SMALLER], LARGER)
+        self.usable(m)
+
+    @pytest.mark.skipif(not PYPY, reason="CPython's close has the destructor unmap")
+    def test_a_close_that_fails_leaves_the_map_open(
+        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.unchanged(m, path), monkeypatch.context() as patch:
+            replace(patch, cm_blank=_failing(errno.ENOMEM))
+            with pytest.raises(OSError, match="Cannot allocate"):
+                m.close()
+            assert not m.closed
+        self.usable(m)
+
+    def test_want_of_memory_is_tried_again_after_a_collection(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failed: list[str] = []
+
+        def once(name: str) -> Callable[..., Any]:
+            def call(*arguments: object) -> Any:
+                if name in failed:
+                    return getattr(lib, name)(*arguments)
+                failed.append(name)
+                return errno.ENOMEM
+
+            return call
+
+        names = ("cm_duplicate", "cm_map", "cm_remap", "cm_twin")
+        replace(monkeypatch, **{name: once(name) for name in names})
+        with map_of(path) as m:
+            m.resize(LARGER)
+            m.resize(SMALLER)
+            assert m[:] == CONTENTS[:SMALLER]
+        assert {"cm_duplicate", "cm_map", "cm_twin"} <= set(failed)
+
+    def test_a_growth_beyond_the_limit_of_file_sizes(self, path: Path) -> None:
+        def work() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE + PAGE, SIZE + PAGE))
+            m = map_of(path)
+            with self.unchanged(m, path):
+                with pytest.raises(OSError, match="too large") as raised:
+                    m.resize(LARGER)
+                assert raised.value.errno == errno.EFBIG
+            m.resize(SIZE + PAGE)
+            self.usable(m)
+
+        in_child(work)
+
+    @pytest.mark.parametrize("make", [shared, private, anonymous])
+    def test_a_growth_beyond_the_address_space(
+        self, path: Path, make: Callable[[Path], cffimmap.mmap]
+    ) -> None:
+        huge = 1 << 40
+
+        def work() -> None:
+            m = make(path)
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            limit = pages * resource.getpagesize() + (1 << 28)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            length, data, file = len(m), m[:], path.read_bytes()
+            with pytest.raises(OSError, match="Cannot allocate"):
+                m.resize(huge)
+            assert (len(m), m[:], path.read_bytes()) == (length, data, file)
+            self.usable(m)
+
+        in_child(work)
+
+    @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="sealing is Linux's")
+    @pytest.mark.parametrize(("seal", "refused", "allowed"), [
+        (F_SEAL_SHRINK, SMALLER, LARGER),
+        (F_SEAL_GROW, LARGER, SMALLER),
+    ])  # fmt: skip
+    @pytest.mark.parametrize("flags", [cffimmap.MAP_SHARED, cffimmap.MAP_PRIVATE])
+    def test_a_sealed_file(self, seal: int, refused: int, allowed: int, flags: int) -> None:
+        file = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)  # type: ignore[attr-defined, unused-ignore]
+        try:
+            os.write(file, CONTENTS)
+            fcntl.fcntl(file, F_ADD_SEALS, seal)
+            with cffimmap.mmap(file, 0, flags) as m:
+                m.seek(17)
+                before = _ranges()
+                with pytest.raises(PermissionError):
+                    m.resize(refused)
+                assert (len(m), m.tell(), m[:], os.fstat(file).st_size) == (SIZE, 17, CONTENTS, SIZE)
+                assert _ranges() == before
+                m[0] = 0
+                m.resize(allowed)
+                assert m[:] == padded(b"\0" + CONTENTS[1:], allowed)
+                assert os.fstat(file).st_size == allowed
+        finally:
+            os.close(file)
+
+    def test_a_descriptor_closed_behind_the_back(self, m: cffimmap.mmap, path: Path) -> None:
+        for entry in list(Path("/proc/self/fd").iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.readlink() == path:
+                    os.close(int(entry.name))
+        for size in (SMALLER, LARGER):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                m.resize(size)
+            assert (len(m), m[:], path.read_bytes()) == (SIZE, CONTENTS, CONTENTS)
+
+
+def _interrupted(function: Callable[..., object]) -> Callable[..., object]:
+    """Ctrl-C was pressed once, while the function ran; Python raises as soon as it has returned."""
+    pressed = [True]
+
+    def call(*arguments: object) -> object:
+        result = function(*arguments)
+        del arguments  # or the traceback would hold the memory through this very frame
+        if pressed.pop() if pressed else False:
+            raise KeyboardInterrupt
+        return result
+
+    return call
+
+
+CALLS = ["cm_status", "cm_truncate", "cm_remap", "cm_twin", "cm_map", "cm_store"]
+
+
+class TestInterrupts:
+    """Ctrl-C right after a system call: the map is the old one or the new one, and fits its file."""
+
+    def check(self, m: cffimmap.mmap, path: Path, size: int, before: bytes, file_before: int) -> None:
+        assert len(m) in (len(before), size)
+        assert m[:] == padded(before, len(m))
+        if ranges_of(path):
+            assert ranges_of(path) == 1
+            changed = len(m) == size
+            assert path.stat().st_size == file_before + (size - len(before) if changed else 0)
+        m[0] = 0
+        m.resize(PAGE)
+        assert m[:] == padded(b"\0" + before[1:], PAGE)
+        m.close()
+        assert m.closed
+
+    @pytest.mark.parametrize("name", CALLS)
+    @each_kind([SMALLER, LARGER], KINDS)
+    @pytest.mark.parametrize("mremap", [True, False], ids=["mremap", "no mremap"])
+    def test_after_a_call(
+        self, path: Path, name: str, size: int, make: Callable[[Path], cffimmap.mmap], mremap: bool
+    ) -> None:
+        def work() -> None:
+            m, file_before = make(path), path.stat().st_size
+            before = m[:]
+            no = {} if mremap else {"cm_remap": _failing(UNSUPPORTED), "cm_twin": _failing(UNSUPPORTED)}
+            broken = _Lib(lib, **{**no, name: _interrupted(no.get(name, getattr(lib, name)))})
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(_mapping, "lib", broken)
+                patch.setattr(_unix, "lib", broken)
+                with contextlib.suppress(KeyboardInterrupt):
+                    m.resize(size)
+            self.check(m, path, size, before, file_before)
+
+        in_child(work)
+
+    @pytest.mark.skipif(not PYPY, reason="CPython's close makes no system call but in a destructor")
+    def test_after_the_call_that_closes(self, m: cffimmap.mmap, path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            replace(patch, cm_blank=_interrupted(lib.cm_blank))
+            with pytest.raises(KeyboardInterrupt):
+                m.close()
+        m.close()
+        assert m.closed
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
