@@ -560,6 +560,17 @@ class TestFailures:
             assert m[:] == CONTENTS[:SMALLER]
         assert {"cm_duplicate", "cm_map", "cm_twin"} <= set(failed)
 
+    def test_a_file_without_a_second_descriptor_is_not_mapped(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace(monkeypatch, cm_duplicate=_failing(errno.EMFILE))
+        with path.open("r+b") as file:
+            with pytest.raises(OSError, match="Too many open files"):
+                cffimmap.mmap(file.fileno(), 0)
+            gc.collect()
+            assert (ranges_of(path), descriptors_of(path)) == (0, 1)
+            assert file.read() == CONTENTS
+
     def test_a_growth_beyond_the_limit_of_file_sizes(self, path: Path) -> None:
         def work() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

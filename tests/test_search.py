@@ -250,7 +250,12 @@ class TestManyFalseCandidates:
         costs = costly(needle)
         for filler in (b"a", b"ab", needle[:-1], needle[1:], needle[:-1] + b"c", b"c" + needle[1:]):
             body = (filler * (5_000 // len(filler) + 1))[:5_000]
-            for text in (costs + body + costs, costs + body + needle + body + costs):
+            for text in (
+                costs + body + costs,
+                costs + body + needle + body + costs,
+                costs + body + needle,
+                needle + body + costs,
+            ):
                 with mapped(ours, text) as m:
                     assert answers(m, needle) == expected(text, needle)
                     assert answers(m, needle, 3, -3) == expected(text, needle, 3, -3)
@@ -261,9 +266,10 @@ class TestManyFalseCandidates:
         for needle in words:
             costs = costly(needle).replace(needle, b"")
             body = b"".join(word + b"c" + word * 2 for word in words).replace(needle, needle[1:] + b"c")
-            text = costs + body + needle + body[::-1].replace(needle, b"c" + needle[:-1]) + costs
-            with mapped(ours, text) as m:
-                assert answers(m, needle) == expected(text, needle)
+            mirrored = body[::-1].replace(needle, b"c" + needle[:-1])
+            for text in (costs + body + needle + mirrored + costs, costs + needle, needle + costs):
+                with mapped(ours, text) as m:
+                    assert answers(m, needle) == expected(text, needle)
 
     @given(search=searches())
     def test_answers_are_the_same(self, ours: ModuleType, search: tuple[bytes, bytes, int, int]) -> None:

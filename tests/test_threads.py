@@ -374,11 +374,13 @@ class TestALongCall:
 
 
 class TestASettledMapping:
-    """What meets a map in the midst of another thread's resize waits for its end, and goes on with the new memory."""
+    """What meets a map in the midst of another thread's work waits for its end, and goes on with what is there then."""
 
-    def while_withdrawn(self, call: Callable[[Any], object], then: Callable[[Any], object]) -> Any:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
-        m[:] = bytes([OLD]) * (SIZE - 1) + bytes([NEW])
+    def while_withdrawn(
+        self, call: Callable[[Any], object], then: Callable[[Any], object], length: int = SIZE
+    ) -> Any:
+        m = cffimmap.mmap(-1, length, cffimmap.MAP_PRIVATE)
+        m[:] = bytes([OLD]) * (length - 1) + bytes([NEW])
         answers: list[Any] = []
         asked = threading.Event()
 
@@ -390,24 +392,18 @@ class TestASettledMapping:
                 answers.append(error)
 
         thread = threading.Thread(target=ask)
+        alone = _mapping.Mapping._alone
 
-        class Lib:
-            def __getattr__(self, name: str) -> Any:
-                function = getattr(lib, name)
-
-                def slow(*arguments: object) -> Any:
-                    if not asked.is_set():
-                        thread.start()
-                        asked.wait()
-                        time.sleep(0.02)
-                    return function(*arguments)
-
-                return slow
+        def slowly_alone(mapping: Any, hold: Any) -> bool:
+            if not asked.is_set():
+                thread.start()
+                asked.wait()
+                time.sleep(0.02)
+            return alone(mapping, hold)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_mapping, "lib", Lib())
+            patch.setattr(_mapping.Mapping, "_alone", slowly_alone)
             then(m)
-        assert asked.is_set()
         thread.join()
         m.close()
         return answers[0]
@@ -442,9 +438,93 @@ class TestASettledMapping:
         lost = self.while_withdrawn(lambda m: m.rfind(b"absent", 0), lambda m: m.resize(PAGE))
         assert str(lost) in ("-1", "mmap resized during the operation")
 
-    @pytest.mark.skipif(not PYPY, reason="CPython's close makes no system call that could be waited for")
-    def test_an_access_during_close_is_refused(self) -> None:
-        for call in (lambda m: m[3], lambda m: m[3:5], lambda m: m.find(b"x", 0), memoryview):
-            lost = self.while_withdrawn(call, lambda m: m.close())
-            assert isinstance(lost, ValueError)
-            assert str(lost) == "mmap closed or invalid"
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda m: m[3],
+            lambda m: m[3:5],
+            lambda m: m[3:9:2],
+            lambda m: m.__setitem__(3, 1),
+            lambda m: m.__setitem__(slice(3, 5), b"ab"),
+            lambda m: m.__setitem__(slice(3, 5), bytearray(b"ab")),
+            lambda m: m.write(b"ab"),
+            lambda m: m.write(bytearray(b"ab")),
+            lambda m: m.write_byte(1),
+            lambda m: m.read(3),
+            lambda m: m.read_byte(),
+            lambda m: m.readline(),
+            lambda m: m.find(b"x", 0),
+            lambda m: m.find(b"", 0, 0),
+            lambda m: m.move(0, 0, 0),
+            lambda m: m.flush(0, 0),
+            lambda m: next(iter(m)),
+            memoryview,
+        ],
+    )
+    def test_an_access_during_close_is_refused(self, call: Callable[[Any], object]) -> None:
+        lost = self.while_withdrawn(call, lambda m: m.close())
+        assert isinstance(lost, ValueError)
+        assert str(lost) == "mmap closed or invalid"
+
+    def test_a_long_slice_is_written_in_the_new_memory(self) -> None:
+        length = 3 << 20
+        data = b"x" * (length // 2)
+
+        def write(m: Any) -> bytes:
+            m[5 : 5 + len(data)] = data
+            return bytes(m[5 : 5 + len(data)])
+
+        assert self.while_withdrawn(write, lambda m: m.resize(2 * length), length) == data
+
+
+class TestInTheMidst:
+    """A signal handler or a finaliser comes in the midst of what its own thread does to the memory."""
+
+    def in_the_midst(self, then: Callable[[Any], object], call: Callable[[Any], object]) -> Any:
+        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m[:] = CONTENTS
+        answers: list[Any] = []
+        alone = _mapping.Mapping._alone
+
+        def interrupted(mapping: Any, hold: Any) -> bool:
+            try:
+                answers.append(call(m))
+            except Exception as error:
+                answers.append(error)
+            return alone(mapping, hold)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_mapping.Mapping, "_alone", interrupted)
+            then(m)
+        if not m.closed:
+            assert m[: 2 * PAGE] == CONTENTS[: 2 * PAGE]
+            m.close()
+        assert m.closed
+        return answers[-1]
+
+    @pytest.mark.parametrize(
+        "then", [lambda m: m.close(), lambda m: m.resize(2 * PAGE), lambda m: m.resize(2 * SIZE)]
+    )
+    @pytest.mark.parametrize("call", [lambda m: m.close(), lambda m: m.resize(PAGE)])
+    def test_close_and_resize_are_refused(
+        self, then: Callable[[Any], object], call: Callable[[Any], object]
+    ) -> None:
+        assert isinstance(self.in_the_midst(then, call), BufferError)
+
+    def test_a_resize_past_its_checks_does_nothing(self) -> None:
+        assert self.in_the_midst(lambda m: m.close(), lambda m: m._resize(PAGE)) is False
+
+    @pytest.mark.parametrize("then", [lambda m: m.close(), lambda m: m.resize(2 * PAGE)])
+    @pytest.mark.parametrize(
+        "call", [lambda m: m[0], lambda m: m[0:2], lambda m: m.find(b"x", 0), memoryview]
+    )
+    def test_accesses_are_refused(self, then: Callable[[Any], object], call: Callable[[Any], object]) -> None:
+        assert isinstance(self.in_the_midst(then, call), ValueError)
+
+    @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
+    def test_memory_exported_after_the_check_is_not_resized(self) -> None:
+        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        with memoryview(m) as view:
+            assert m._resize(PAGE) is False
+            assert view.nbytes == len(m) == SIZE
+        m.close()
