@@ -412,6 +412,12 @@ class TestClosed:
         m.close()
         assert m.closed is True
 
+    def test_assignment_looks_at_its_slice_first(self, ours: ModuleType) -> None:
+        m = ours.mmap(-1, 10)
+        m.close()
+        with pytest.raises(TypeError, match="slice indices must be integers"):
+            m["a":] = b""
+
     def test_closing_again_is_fine(self, closed: Any) -> None:
         assert closed.close() is None
         assert closed.__exit__(None, None, None) is None
