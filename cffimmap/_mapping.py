@@ -430,8 +430,12 @@ class Mapping(Base):  # type: ignore[misc]
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
             with self._lock:
                 self._check_accessible()
+                window = self._view
+                if window.__class__ is not _Window:
+                    # A signal handler or a finaliser asks, in the midst of what this thread does to the memory.
+                    raise ValueError(CLOSED_MESSAGE)
                 self._release.exported = True
-                view = memoryview(self._view.buffer)
+                view = memoryview(window.buffer)
             return view if self._prot & PROT_WRITE else view.toreadonly()
 
     else:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import cffimmap
+from cffimmap import _mapping, _mmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ LARGEST = 3 * PAGE
 # Few values, so that searches find something.
 small_bytes = st.lists(st.sampled_from(b"ab\n"), max_size=12).map(bytes)
 chunks = st.one_of(small_bytes, st.binary(max_size=300))
+contents = st.one_of(
+    st.lists(st.sampled_from(b"ab\n"), min_size=1, max_size=500).map(bytes),
+    st.binary(min_size=1, max_size=2 * PAGE),
+)
 # On the edges, on pages' edges, near them, and well outside.
 positions = st.one_of(
     st.integers(-LARGEST - 5, LARGEST + 5),
@@ -46,6 +51,11 @@ class MapBesideModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # What is done in parts when it is long is to be done in parts here.
+        for name in ("LONG_CALL", "LONG_COPY"):
+            self.patch.setattr(_mmap, name, 64)
+        self.patch.setattr(_mapping, "LONG_CALL", 64)
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "mapped"
         self.m: Any = None
@@ -55,7 +65,7 @@ class MapBesideModel(RuleBasedStateMachine):
         self.offset = 0
         self.access = cffimmap.ACCESS_DEFAULT
 
-    @initialize(data=st.binary(min_size=1, max_size=2 * PAGE), offset=st.sampled_from([0, GRANULARITY]))
+    @initialize(data=contents, offset=st.sampled_from([0, GRANULARITY]))
     def start(self, data: bytes, offset: int) -> None:
         self.path.write_bytes(HEAD[:offset] + data)
         self.file = bytearray(data)
@@ -165,13 +175,11 @@ class MapBesideModel(RuleBasedStateMachine):
         model = self.model.rfind if reverse else self.model.find
         assert found == model(needle, first, end)
 
-    @rule(start=positions, end=positions, reverse=st.booleans())
-    def search_for_what_is_there(self, start: int, end: int, reverse: bool) -> None:
-        needle = bytes(self.model[start:end])
-        if reverse:
-            assert self.m.rfind(needle, 0) == self.model.rfind(needle)
-        else:
-            assert self.m.find(needle, 0) == self.model.find(needle)
+    @rule(start=positions, size=st.integers(0, 200), low=positions, high=bounds)
+    def search_for_what_is_there(self, start: int, size: int, low: int, high: int | None) -> None:
+        needle = bytes(self.model[start:][:size])
+        assert self.m.find(needle, low, high) == self.model.find(needle, low, high)
+        assert self.m.rfind(needle, low, high) == self.model.rfind(needle, low, high)
 
     @rule(item=st.one_of(small_bytes, st.binary(max_size=2), octets))
     def contains(self, item: bytes | int) -> None:
@@ -361,6 +369,7 @@ class MapBesideModel(RuleBasedStateMachine):
         if self.m is not None:
             self.m.close()
         self.folder.cleanup()
+        self.patch.undo()
 
 
 TestMapBesideModel = MapBesideModel.TestCase

@@ -441,6 +441,28 @@ class TestASettledMapping:
     @pytest.mark.parametrize(
         "call",
         [
+            lambda m: m[3:SIZE:2],
+            lambda m: m[SIZE:3:-2],
+            lambda m: m.__setitem__(slice(3, SIZE, 2), bytes(len(range(3, SIZE, 2)))),
+            lambda m: m.__setitem__(slice(SIZE, 3, -2), bytes(len(range(SIZE - 1, 3, -2)))),
+            lambda m: m.move(0, SIZE - 9, 9),
+            lambda m: m.move(SIZE - 9, 0, 9),
+            lambda m: m.find(b"absent", 0),
+            lambda m: m.flush(0, SIZE),
+            lambda m: m.madvise(cffimmap.MADV_NORMAL, PAGE),
+            lambda m: (m.seek(0), m.write(bytearray(SIZE))),
+        ],
+    )
+    def test_a_call_that_would_reach_beyond_the_new_end_is_refused(
+        self, call: Callable[[Any], object]
+    ) -> None:
+        lost = self.while_withdrawn(call, lambda m: m.resize(PAGE))
+        assert isinstance(lost, ValueError)
+        assert str(lost) == "mmap resized during the operation"
+
+    @pytest.mark.parametrize(
+        "call",
+        [
             lambda m: m[3],
             lambda m: m[3:5],
             lambda m: m[3:9:2],
