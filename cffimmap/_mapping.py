@@ -42,8 +42,8 @@ LONG_COPY = 1 << 20
 # A copy that long goes in parts, so that signals and other threads are served in between.
 LONG_CALL = 1 << 26
 
-# A map is as dear to PyPy's collector as its length, but a file's pages are not of its heap: beyond this many bytes
-# the pressure would only make it run at every other map.
+# Anonymous memory weighs its length with PyPy's collector. The pages of a file can be had again at any time: beyond
+# this many bytes their weight would only make it run at every other map.
 GREATEST_PRESSURE = 1 << 20
 
 
@@ -355,8 +355,9 @@ class Mapping(Base):  # type: ignore[misc]
     def _install(self, fresh: Pointer) -> None:
         """Takes over a mapped range that nobody owns."""
         length = fresh.length
+        pressure = length if self._anonymous else min(length, GREATEST_PRESSURE)
         self._release = _Release(length)
-        self._show(ffi.gc(fresh.base, self._release, min(length, GREATEST_PRESSURE)), length)
+        self._show(ffi.gc(fresh.base, self._release, pressure), length)
 
     # ---- what differs between the interpreters: how memory is accessed, and how it is taken away ----
 
