@@ -553,12 +553,14 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the map was made with trackfd=False.
         """
-        length = self._open_length()
-        if not self._tracked:
-            raise ValueError("can't get size with trackfd=False")
-        if self._file is None:
-            return length
-        return file_status(self._file.descriptor)[0]
+        # Another thread must not close the descriptor meanwhile, whose number may be another file's then.
+        with self._lock:
+            length = self._open_length()
+            if not self._tracked:
+                raise ValueError("can't get size with trackfd=False")
+            if self._file is None:
+                return length
+            return file_status(self._file.descriptor)[0]
 
     # ---- search ----
 
