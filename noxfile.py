@@ -28,6 +28,8 @@ C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devn
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "test_mmap"]
+# Virtualenv takes PyPy for `python3.9` when it runs on PyPy itself.
+nox.options.default_venv_backend = "venv"
 # A missing interpreter is named in the summary. With CI in the environment nox would call it an error.
 nox.options.error_on_missing_interpreters = False
 
