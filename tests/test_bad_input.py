@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -367,6 +368,8 @@ class TestDescriptors:
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """As many descriptors are open as this process may have."""
+    # What earlier tests dropped would be collected at the first refusal, and leave room.
+    gc.collect()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1, limits[1]))

@@ -12,7 +12,7 @@ from _files import PAGE, SIZE, Index
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cffimmap import MADV_NORMAL
+from cffimmap import ACCESS_READ, MADV_NORMAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ class TestRead:
             m.read(count)
         assert m.tell() == 6
 
-    @pytest.mark.parametrize("count", [2**63, 2**70, -(2**70)])
+    @pytest.mark.parametrize("count", [2**63, -(2**63) - 1, 2**70, -(2**70)])
     def test_count_too_large_for_c_is_refused(self, m: Any, raises: Raises, count: int) -> None:
         m.seek(6)
         with raises(OverflowError, BIG_READ):
@@ -399,6 +399,23 @@ class TestClosed:
     def test_every_use_raises(self, closed: Any, raises: Raises, call: Any) -> None:
         with raises(ValueError, CLOSED):
             call(closed)
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"), [("write", (b"",)), ("write_byte", (1,)), ("move", (0, 0, 0))]
+    )
+    def test_closed_comes_before_read_only(
+        self, mmap: ModuleType, raises: Raises, name: str, arguments: tuple[Any, ...]
+    ) -> None:
+        m = mmap.mmap(-1, 10, access=ACCESS_READ)
+        m.close()
+        with raises(ValueError, CLOSED):
+            getattr(m, name)(*arguments)
+
+    def test_closed_comes_before_the_type_of_an_index(self, ours: ModuleType, raises: Raises) -> None:
+        m = ours.mmap(-1, 10)
+        m.close()
+        with raises(ValueError, CLOSED):
+            m["a"]
 
     def test_naming_it_raises(self, ours: ModuleType, raises: Raises) -> None:
         m = ours.mmap(-1, 10)
