@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PYPY = sys.implementation.name == "pypy"
 
 # Its `struct` refuses exporters written in Python, and takes a memoryview of one.
-PYPY_8 = PYPY and sys.version_info >= (3, 10)
+PYPY_8 = PYPY and sys.pypy_version_info >= (8,)  # type: ignore[attr-defined, unused-ignore]
 
 # Seconds after which a child process is taken for hanging.
 PATIENCE = 60
