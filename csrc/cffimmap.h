@@ -16,8 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A file as the platform names it: a descriptor, or a HANDLE on Windows. -1 is no file: anonymous memory. */
+/* A file as the platform names it: a descriptor, or a HANDLE on Windows, of a file or a section. -1 is no file:
+ * anonymous memory. */
 typedef intptr_t cm_file;
+
+/* What Windows knows of protections and flags, in the place of `prot`; `flags` are 0 there. */
+enum { CM_READ = 1, CM_WRITE = 2, CM_COPY = 3 };
 
 /* One name of the public module that this platform has. */
 typedef struct {
@@ -42,18 +46,33 @@ extern const size_t cm_constant_count;
 ptrdiff_t cm_page_size(void);
 ptrdiff_t cm_granularity(void);    /* what an offset must be a multiple of */
 
+/* The file of a descriptor, which stays the descriptor's. */
+int cm_file_of(int descriptor, cm_file *file);
+
 /* The file's size, and whether it is a regular file: the size of anything else says nothing about its length. */
 int cm_status(cm_file file, long long *size, int *regular);
 
-/* Sets the file's size, shorter or longer. */
+/* Sets the file's size, shorter or longer. Its position, which others share, stays. */
 int cm_truncate(cm_file file, long long size);
+
+/* Brings what was written on its way to the disk, where a map needs that beyond what cm_sync does: macOS before it
+ * maps, Windows after cm_sync. */
+int cm_sync_file(cm_file file);
 
 /* Another name of the same open file, not inherited by programs that this process starts. The caller closes it. */
 int cm_duplicate(cm_file file, cm_file *copy);
 int cm_close(cm_file file);
 
-/* Maps length bytes of the file from offset on; the caller unmaps them. */
-int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, cm_range *range);
+/* Makes a section, which is what Windows maps in the place of a file, `size` bytes long: of a file, which is made that
+ * long if it is shorter, or of anonymous memory. Whoever gives the same tag gets the same section while somebody has it
+ * open; a tag of NULL is none. The caller closes it. */
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section);
+
+/* The section that has a tag, if there is one. The caller closes it. */
+int cm_open_section(const wchar_t *tag, cm_file *section);
+
+/* Maps length bytes of the file or section from offset on; the caller unmaps them. */
+int cm_map(cm_file source, size_t length, int prot, int flags, long long offset, cm_range *range);
 int cm_unmap(unsigned char *base, size_t length);
 
 /* Replaces the pages in one atomic step by private, zero, writable ones that cost nothing until they are written:

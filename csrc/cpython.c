@@ -63,11 +63,12 @@ static void dealloc(PyObject *self)
 static PyObject *expose(PyObject *type, PyObject *arguments)
 {
     PyObject *self, *owner;
-    Py_ssize_t address, length;
+    unsigned long long address;
+    Py_ssize_t length;
     int writable;
     span *s;
 
-    if (!PyArg_ParseTuple(arguments, "OOnnp", &self, &owner, &address, &length, &writable))
+    if (!PyArg_ParseTuple(arguments, "OOKnp", &self, &owner, &address, &length, &writable))
         return NULL;
     if (!PyObject_TypeCheck(self, (PyTypeObject *)type)) {
         PyErr_SetString(PyExc_TypeError, "a mapping is required");
@@ -78,7 +79,7 @@ static PyObject *expose(PyObject *type, PyObject *arguments)
     if (owner != Py_None) {
         Py_INCREF(owner);
         s->owner = owner;
-        s->base = (unsigned char *)address;
+        s->base = (unsigned char *)(uintptr_t)address;
         s->length = length;
         s->writable = writable;
     }

@@ -45,6 +45,12 @@ ptrdiff_t cm_granularity(void)
     return cm_page_size();
 }
 
+int cm_file_of(int descriptor, cm_file *file)
+{
+    *file = descriptor;
+    return 0;
+}
+
 int cm_status(cm_file file, long long *size, int *regular)
 {
     struct stat status;
@@ -62,6 +68,17 @@ int cm_truncate(cm_file file, long long size)
         if (errno != EINTR)
             return errno;
     return 0;
+}
+
+int cm_sync_file(cm_file file)
+{
+#if defined(F_FULLFSYNC)
+    /* fsync() does not reach the disk on macOS, and a map may show what is there (CPython's issue 11277). */
+    return fcntl((int)file, F_FULLFSYNC) == -1 ? errno : 0;
+#else
+    (void)file;
+    return CM_UNSUPPORTED;
+#endif
 }
 
 int cm_duplicate(cm_file file, cm_file *copy)
@@ -92,9 +109,21 @@ static int mapped(void *address, size_t length, cm_range *range)
     return 0;
 }
 
-int cm_map(cm_file file, size_t length, int prot, int flags, long long offset, cm_range *range)
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section)
 {
-    return mapped(mmap(NULL, length, prot, flags, (int)file, (off_t)offset), length, range);
+    (void)file, (void)prot, (void)size, (void)tag, (void)section;
+    return CM_UNSUPPORTED;
+}
+
+int cm_open_section(const wchar_t *tag, cm_file *section)
+{
+    (void)tag, (void)section;
+    return CM_UNSUPPORTED;
+}
+
+int cm_map(cm_file source, size_t length, int prot, int flags, long long offset, cm_range *range)
+{
+    return mapped(mmap(NULL, length, prot, flags, (int)source, (off_t)offset), length, range);
 }
 
 int cm_unmap(unsigned char *base, size_t length)
