@@ -21,13 +21,20 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # the limited API lacks. cffi builds no limited-API module for free-threaded interpreters.
 LIMITED_API = not PYPY and not FREE_THREADED and sys.version_info >= (3, 12)
 
-SOURCES = ["unix.c", "memory.c", "search.c", "constants.c"]
+SOURCES = ["memory.c", "search.c", "constants.c"]
 CPYTHON_DECLARATION = "int cm_make_base(const char *module);\n"
 
 
-def warning_flags() -> list[str]:
-    """Warnings as errors where CI asks for them, never where a user builds."""
-    return ["-Wall", "-Wextra", "-Werror"] if os.environ.get("CFFIMMAP_STRICT_BUILD") else []
+# Python for Windows is built with Microsoft's compiler, that of MSYS2 with gcc.
+MSVC = sys.platform == "win32" and not sysconfig.get_platform().startswith("mingw")
+
+
+def compiler_flags() -> list[str]:
+    """The language, and warnings as errors where CI asks for them, never where a user builds."""
+    strict = bool(os.environ.get("CFFIMMAP_STRICT_BUILD"))
+    if MSVC:
+        return ["/std:c11", *(["/W3", "/WX"] if strict else [])]
+    return ["-std=c11", "-fvisibility=hidden", *(["-Wall", "-Wextra", "-Werror"] if strict else [])]
 
 
 def limited_api_options() -> dict[str, Any]:
@@ -40,11 +47,15 @@ def limited_api_options() -> dict[str, Any]:
     return {"define_macros": [("_CFFI_NO_LIMITED_API", None)], "py_limited_api": False}
 
 
-def make_builder() -> cffi.FFI:
-    """The cffi builder of `cffimmap._cffimmap` for the running interpreter and platform."""
+def make_builder(windows: bool = sys.platform == "win32") -> cffi.FFI:
+    """The cffi builder of `cffimmap._cffimmap` for the running interpreter.
+
+    Args:
+        windows: whether it is for Windows; by default, if it runs there.
+    """
     cdef = (CSRC / "cffimmap.cdef").read_text(encoding="ascii")
     preamble = '#include "cffimmap.h"\n'
-    sources = list(SOURCES)
+    sources = ["windows.c" if windows else "unix.c", *SOURCES]
     if not PYPY:
         cdef += CPYTHON_DECLARATION
         preamble += '#include "cpython.h"\n'
@@ -58,7 +69,7 @@ def make_builder() -> cffi.FFI:
         sources=[os.path.relpath(CSRC / name, HERE) for name in sources],
         include_dirs=[os.path.relpath(CSRC, HERE)],
         depends=[os.path.relpath(header, HERE) for header in CSRC.glob("*.h")],
-        extra_compile_args=["-std=c11", "-fvisibility=hidden", *warning_flags()],
+        extra_compile_args=compiler_flags(),
         **limited_api_options(),
     )
     return builder

@@ -227,7 +227,9 @@ def _info(_: argparse.Namespace) -> int:
     }
     names = sorted(vars(cffimmap))
     for prefix in _NAME_PREFIXES:
-        rows[prefix] = " ".join(n[len(prefix) :] for n in names if n.startswith(prefix))
+        having = [n[len(prefix) :] for n in names if n.startswith(prefix)]
+        if having:
+            rows[prefix] = " ".join(having)
     width = max(map(len, rows)) + 2
     for label, text in rows.items():
         print(

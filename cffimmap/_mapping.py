@@ -9,12 +9,12 @@ keeps it, in a local variable: a traceback would hold it, and `close()` would fi
 
 PyPy cannot tell, so there nothing is ever unmapped under anyone: a closed mapping's pages are replaced in one
 atomic call, and the address range goes back when the last pointer to it has died. An access may therefore meet
-pages that were taken away after its check; it looks again, and repeats itself on what the mapping has now.
+pages that were taken away after its check; it looks again, and repeats itself on what the mapping has now. Windows
+has no such call: there every access is counted while it lasts, and memory that was ever exported stays mapped.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 import weakref
@@ -22,13 +22,34 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any, Final
 
-from cffimmap._constants import MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
-from cffimmap._native import PYPY, UNSUPPORTED, Base, Pointer, check, failure, ffi, lib
+from cffimmap._native import (
+    FILE_IN_USE,
+    PYPY,
+    WINDOWS,
+    Base,
+    Pointer,
+    ask_twice,
+    check,
+    failure,
+    ffi,
+    lib,
+    supported,
+)
+from cffimmap._request import Protection, Request, file_status
 
 if not PYPY:
     from cffimmap._native import expose
 
-from cffimmap._unix import Request, check_length, crowded, file_status
+if WINDOWS:
+    from cffimmap._windows import (
+        ALREADY_EXISTS,
+        BLANKS,
+        FILE_NOT_FOUND,
+        SHRINKS_MAPPED_FILES,
+        crowded,
+    )
+else:
+    from cffimmap._unix import BLANKS, SHRINKS_MAPPED_FILES, check_length, crowded
 
 CLOSED_MESSAGE = "mmap closed or invalid"
 
@@ -153,33 +174,59 @@ class _Window:
             self._mapping._view[key] = value
 
 
-class _Release:
-    """What becomes of one address range when the last pointer to it has died. Length in bytes."""
+class _PinnedWindow(_Window):
+    """The same where pages cannot be replaced under an access: nobody takes them away while it lasts."""
 
-    __slots__ = ("exported", "keep", "length")
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        pins = self._mapping._pins
+        # The pin first: whoever withdraws the memory sets the length first and looks at the pins then.
+        pins.append(None)
+        try:
+            return _Window.__getitem__(self, key)
+        finally:
+            pins.pop()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pins = self._mapping._pins
+        pins.append(None)
+        try:
+            _Window.__setitem__(self, key, value)
+        finally:
+            pins.pop()
+
+
+class _Release:
+    """What becomes of one address range when the last pointer to it has died."""
+
+    __slots__ = ("_range", "exported", "keep")
 
     # Kept here, as the module's own names may be gone when the interpreter ends.
     _blank = staticmethod(lib.cm_blank)
     _unmap = staticmethod(lib.cm_unmap)
 
-    def __init__(self, length: int) -> None:
-        self.length = length
+    def __init__(self, range_: Pointer) -> None:
+        self._range = range_
         self.keep = False
         self.exported = False
 
     def __call__(self, pointer: Pointer) -> None:
         if self.keep:
             return
-        (self._blank if self.exported and BARE_ADDRESSES else self._unmap)(pointer, self.length)
+        if self.exported and BARE_ADDRESSES:
+            self._blank(pointer, self._range.length)
+        else:
+            self._unmap(self._range)
 
 
-class _File:
-    """A descriptor of our own of the mapped file, closed with the mapping or when the object dies."""
+class _Handle:
+    """A file or a section of our own, closed with the mapping or when the object dies."""
 
-    __slots__ = ("_owner",)
+    __slots__ = ("owner",)
 
     def __init__(self) -> None:
-        self._owner = ffi.gc(ffi.new("cm_file *", -1), self._end, 0)
+        self.owner = ffi.gc(ffi.new("cm_file *", -1), self._end, 0)
 
     # Kept as a default, as the module's own names may be gone when the interpreter ends.
     @staticmethod
@@ -188,40 +235,21 @@ class _File:
             close(owner[0])
 
     @property
-    def descriptor(self) -> int:
-        """The descriptor; -1 once closed, which no system call mistakes for a file."""
-        owner = self._owner
+    def file(self) -> int:
+        """The file as the platform names it; -1 once closed, which no system call mistakes for one."""
+        owner = self.owner
         return -1 if owner is None else owner[0]
 
-    def open(self, file: int) -> None:
-        """Duplicates the descriptor of a file."""
-        owner = self._owner
-        check(_ask_twice(lambda: lib.cm_duplicate(file, owner)), "fcntl")
-        if PYPY and crowded(owner[0]):
-            gc.collect()
+    def open(self, call: Callable[[Pointer], int], function: str) -> None:
+        """Takes what a function of the contract opens."""
+        owner = self.owner
+        check(ask_twice(lambda: call(owner)), function)
 
     def close(self) -> None:
-        """Closes the descriptor; twice is fine."""
-        owner, self._owner = self._owner, None
+        """Closes it; twice is fine."""
+        owner, self.owner = self.owner, None
         if owner is not None:
             ffi.release(owner)
-
-
-def _ask_twice(call: Callable[[], int]) -> int:
-    """Repeats a call once that failed for want of what dropped maps may hold until the collector runs."""
-    code = call()
-    if code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        gc.collect()
-        code = call()
-    return code
-
-
-def _supported(code: int, call: str) -> bool:
-    """Whether the platform has the call, which must have succeeded then."""
-    if code == UNSUPPORTED:
-        return False
-    check(code, call)
-    return True
 
 
 class _Hold:
@@ -251,37 +279,47 @@ class _Hold:
 class _Growth:
     """What a resize does to the file, and whether the new mapping stands. Sizes in bytes."""
 
-    __slots__ = ("descriptor", "fresh", "old_size", "ready", "size")
+    __slots__ = ("file", "fresh", "old_size", "ready", "size")
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, file: int) -> None:
+        self.file = file
         self.fresh = ffi.new("cm_range *")
         self.ready = False
-        self.size = self.old_size = 0 if descriptor == -1 else file_status(descriptor)[0]
+        self.size = self.old_size = 0 if file == -1 else file_status(file)[0]
 
     def aim(self, size: int) -> None:
         """Says how large the file shall be, and makes it larger if need be."""
         self.size = size
         if size > self.old_size:
-            check(lib.cm_truncate(self.descriptor, size), "ftruncate")
+            check(lib.cm_truncate(self.file, size), "cm_truncate")
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether the file becomes shorter."""
+        return self.size < self.old_size
 
     def finish(self) -> None:
         """Makes the file smaller if need be; there is no way back from here."""
         self.ready = True
-        if self.size < self.old_size:
-            check(lib.cm_truncate(self.descriptor, self.size), "ftruncate")
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Makes the file smaller if need be."""
+        if self.shrinks:
+            check(lib.cm_truncate(self.file, self.size), "cm_truncate")
 
     @property
     def done(self) -> bool:
         """Whether the new mapping is the one that fits the file."""
-        return self.ready and (self.size >= self.old_size or file_status(self.descriptor)[0] <= self.size)
+        if not self.ready or not self.fresh.base:
+            return False
+        return not self.shrinks or file_status(self.file)[0] <= self.size
 
-    def undo(self) -> None:
-        """Puts the file's size back, and ends the new mapping."""
+    def undo(self) -> bool:
+        """Ends the new mapping, and puts the file's size back. False if the system refuses."""
         if self.fresh.base:
-            lib.cm_unmap(self.fresh.base, self.fresh.length)
-        if self.size > self.old_size:
-            lib.cm_truncate(self.descriptor, self.old_size)
+            lib.cm_unmap(self.fresh)
+        return self.size <= self.old_size or lib.cm_truncate(self.file, self.old_size) == 0
 
 
 class Mapping(Base):  # type: ignore[misc]
@@ -291,16 +329,17 @@ class Mapping(Base):  # type: ignore[misc]
         "__weakref__",
         "_anonymous",
         "_file",
-        "_flags",
         "_length",
         "_lock",
         "_octets",
         "_offset",
         "_pins",
-        "_prot",
+        "_protection",
         "_release",
         "_retired",
+        "_section",
         "_span",
+        "_tag",
         "_tracked",
         "_view",
     )
@@ -314,7 +353,12 @@ class Mapping(Base):  # type: ignore[misc]
     # Bytes; 0 once closed.
     _length: int
 
-    _file: _File | None
+    _file: _Handle | None
+
+    # Of a map with a tag, on Windows: the tag is free once nobody has the section open.
+    _section: _Handle | None
+
+    _protection: Protection
 
     def _open(self, request: Request) -> None:
         """Makes the mapping that was asked for.
@@ -327,36 +371,108 @@ class Mapping(Base):  # type: ignore[misc]
         """
         self._anonymous = request.file == -1
         self._tracked = request.track
-        self._flags = request.flags
-        self._prot = request.prot
+        self._protection = request.protection
         self._offset = request.offset
+        self._tag = request.tag
         self._lock = RLock()
         self._shut()
         self._pins: list[None] = []
         self._retired: list[tuple[Pointer, int]] = []
-        self._file = None
+        self._file = self._section = None
         if request.track and not self._anonymous:
-            self._file = _File()
-            self._file.open(request.file)
+            self._file = _Handle()
+            self._file.open(lambda copy: lib.cm_duplicate(request.file, copy), "cm_duplicate")
+            if PYPY and crowded(self._file.file):
+                gc.collect()
         fresh = ffi.new("cm_range *")
         try:
-            self._map(request.file, request.length, fresh)
+            self._map(request.file, request.length, fresh, request.whole)
             self._install(fresh)
-            check_length(request)
+            if SHRINKS_MAPPED_FILES:
+                check_length(request)
         except (OSError, ValueError):
             self._close()
             raise
 
-    def _map(self, file: int, length: int, fresh: Pointer) -> None:
-        """Maps a length in bytes as this mapping is mapped; the range owns nothing yet."""
-        code = _ask_twice(lambda: lib.cm_map(file, length, self._prot, self._flags, self._offset, fresh))
-        check(code, "mmap")
+    if WINDOWS:
+
+        def _map(self, file: int, length: int, fresh: Pointer, whole: bool = False) -> None:
+            """Maps a length in bytes as this mapping is mapped; the range owns nothing yet.
+
+            A section of the whole file has no length of its own: should the file become shorter meanwhile, none is
+            added to it.
+            """
+            size = 0 if whole else self._offset + length
+            before = size if file == -1 or whole else file_status(file)[0]
+            section = _Handle()
+            try:
+                self._make_section(file, size, section)
+                self._map_source(section.file, length, fresh)
+            except OSError:
+                section.close()
+                # Only what the section has added: another may write to the file too.
+                if size > before and file_status(file)[0] == size:
+                    lib.cm_truncate(file, before)
+                raise
+            if self._tag is None:
+                section.close()
+            else:
+                self._section = section
+
+        def _make_section(self, file: int, size: int, section: _Handle) -> None:
+            existed = ffi.new("int *")
+            tag = ffi.NULL if self._tag is None else self._tag
+            prot = self._protection.prot
+            section.open(
+                lambda new: lib.cm_make_section(file, prot, size, tag, new, existed), "cm_make_section"
+            )
+            if existed[0] and self._section is not None:
+                # Whoever took the tag after this map had left it has other memory.
+                self._tag = None
+                raise failure(ALREADY_EXISTS, "cm_make_section")
+
+        def _leave_tag(self, file: int, length: int) -> None:
+            """Frees the tag for a section of another length in bytes, unless somebody else has this one open.
+
+            There is no way back: so it is tried first whether a mapping of that length can be had.
+            """
+            tag, section = self._tag, self._section
+            if tag is None or section is None:
+                return
+            rehearsal = ffi.new("cm_range *")
+            self._tag = None
+            try:
+                self._map(file, length, rehearsal)
+            finally:
+                self._tag = tag
+            check(lib.cm_unmap(rehearsal), "cm_unmap")
+            section.close()
+            others = _Handle()
+            code = lib.cm_open_section(tag, others.owner)
+            if code == 0:
+                self._section = others
+                raise failure(FILE_IN_USE, "cm_make_section")
+            if code != FILE_NOT_FOUND:
+                raise failure(code, "cm_open_section")
+
+    else:
+
+        def _map(self, file: int, length: int, fresh: Pointer, whole: bool = False) -> None:  # noqa: ARG002
+            """Maps a length in bytes as this mapping is mapped; the range owns nothing yet."""
+            self._map_source(file, length, fresh)
+
+        def _leave_tag(self, file: int, length: int) -> None:
+            """Nothing: memory has no tags here."""
+
+    def _map_source(self, source: int, length: int, fresh: Pointer) -> None:
+        _, prot, flags, *_ = self._protection
+        check(ask_twice(lambda: lib.cm_map(source, length, prot, flags, self._offset, fresh)), "cm_map")
 
     def _install(self, fresh: Pointer) -> None:
         """Takes over a mapped range that nobody owns."""
         length = fresh.length
         pressure = length if self._anonymous else min(length, GREATEST_PRESSURE)
-        self._release = _Release(length)
+        self._release = _Release(fresh)
         self._show(ffi.gc(fresh.base, self._release, pressure), length)
 
     # ---- what differs between the interpreters: how memory is accessed, and how it is taken away ----
@@ -366,7 +482,9 @@ class Mapping(Base):  # type: ignore[misc]
         def _show(self, pointer: Pointer, length: int) -> None:
             """Makes memory accessible."""
             self._span = (pointer, length)
-            self._view = self._octets = _Window(self, pointer, length) if self._accessible() else UNREADABLE
+            window = _Window if BLANKS else _PinnedWindow
+            readable = self._protection.readable
+            self._view = self._octets = window(self, pointer, length) if readable else UNREADABLE
             self._length = length
 
         def _alone(self, hold: _Hold) -> bool:
@@ -381,17 +499,20 @@ class Mapping(Base):  # type: ignore[misc]
         def _free(self, hold: _Hold) -> None:
             """Lets go of withdrawn memory: the file now, the addresses when nobody holds them."""
             hold.ended = True
-            self._retire(hold)
-            code = lib.cm_blank(hold.range.base, hold.length)
+            code = self._let_go(hold)
             if code:
                 hold.ended = False
-                raise failure(code, "mmap")
+                raise failure(code, "cm_blank")
 
-        def _retire(self, hold: _Hold) -> None:
-            """Keeps the addresses of an exported range while the object lives."""
+        def _let_go(self, hold: _Hold) -> int:
             # A match of `re` has the address and keeps the object alive, but nothing of the range (PyPy 8.0.1).
             if hold.release.exported:
                 self._retired.append(hold.span)
+            if BLANKS:
+                return lib.cm_blank(hold.range.base, hold.length)
+            if not hold.release.exported:
+                ffi.release(hold.span[0])
+            return 0
 
         def _restore(self, hold: _Hold) -> None:
             """Puts withdrawn memory back, unless it was let go."""
@@ -402,8 +523,14 @@ class Mapping(Base):  # type: ignore[misc]
 
         def _end(self, hold: _Hold) -> None:
             """Ends memory that another range has replaced. What fails costs memory, and no more."""
-            self._retire(hold)
-            lib.cm_blank(hold.range.base, hold.length)
+            self._let_go(hold)
+
+        def _unmap(self, hold: _Hold) -> None:
+            """Ends withdrawn memory at once, which can be only where nobody has had its addresses."""
+            if hold.release.exported:
+                raise failure(FILE_IN_USE, "cm_truncate")
+            hold.release.keep = True
+            check(lib.cm_unmap(hold.range), "cm_unmap")
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -423,32 +550,32 @@ class Mapping(Base):  # type: ignore[misc]
             Too short a call to be pinned: closed meanwhile, it meets zeros, and the access that follows sees that.
             """
             pointer, length = self._span
-            if end <= length:
+            if end <= length and BLANKS:
                 return lib.cm_line_end(pointer, start, end)
-            return self._run_again(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
+            return self._run(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
 
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
             with self._lock:
                 self._check_accessible()
                 window = self._view
-                if window.__class__ is not _Window:
+                if not isinstance(window, _Window):
                     # A signal handler or a finaliser asks, in the midst of what this thread does to the memory.
                     raise ValueError(CLOSED_MESSAGE)
                 self._release.exported = True
                 view = memoryview(window.buffer)
-            return view if self._prot & PROT_WRITE else view.toreadonly()
+            return view if self._protection.writable else view.toreadonly()
 
     else:
 
         def _show(self, pointer: Pointer, length: int) -> None:
             """Makes memory accessible."""
             self._span = (pointer, length)
-            if self._accessible():
+            if self._protection.readable:
+                writable = self._protection.writable
                 self._view = ffi.buffer(pointer, length)
                 octets = memoryview(self._view)
-                self._octets = octets if self._prot & PROT_WRITE else octets.toreadonly()
-                writable = bool(self._prot & PROT_WRITE)
+                self._octets = octets if writable else octets.toreadonly()
                 expose(self, pointer, int(ffi.cast("uintptr_t", pointer)), length, writable)
             else:
                 self._view = self._octets = UNREADABLE
@@ -475,7 +602,11 @@ class Mapping(Base):  # type: ignore[misc]
 
         def _end(self, hold: _Hold) -> None:
             """Ends memory that another range has replaced. What fails costs memory, and no more."""
-            lib.cm_unmap(hold.range.base, hold.length)
+            lib.cm_unmap(hold.range)
+
+        def _unmap(self, hold: _Hold) -> None:
+            """Ends withdrawn memory at once."""
+            check(lib.cm_unmap(hold.range), "cm_unmap")
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -520,11 +651,10 @@ class Mapping(Base):  # type: ignore[misc]
         self._length = 0
 
     def _let_file_go(self) -> None:
+        if self._section is not None:
+            self._section.close()
         if self._file is not None:
             self._file.close()
-
-    def _accessible(self) -> bool:
-        return bool(self._prot & (PROT_READ | PROT_WRITE))
 
     def _changed(self) -> Exception:
         """What to raise when the mapping was closed or resized between a check and an access."""
@@ -569,6 +699,13 @@ class Mapping(Base):  # type: ignore[misc]
             self._let_file_go()
             return True
 
+    def _sync_file(self, pointer: Pointer) -> int:
+        """Brings a file to the disk; the pointer keeps others from closing it meanwhile."""
+        try:
+            return 0 if self._file is None else lib.cm_sync_file(self._file.file)
+        finally:
+            pointer = None
+
     def _exported(self) -> bool:
         """Whether anybody holds the memory: exact on CPython; on PyPy whether a C call is at work on it."""
         with self._lock:
@@ -590,7 +727,7 @@ class Mapping(Base):  # type: ignore[misc]
         with self._lock:
             if self._span is NO_SPAN:
                 return False
-            growth = _Growth(-1 if self._file is None else self._file.descriptor)
+            growth = _Growth(-1 if self._file is None else self._file.file)
             hold = _Hold(self)
             alone = False
             try:
@@ -605,10 +742,16 @@ class Mapping(Base):  # type: ignore[misc]
 
     def _renew(self, hold: _Hold, growth: _Growth, length: int) -> None:
         """Makes the file as large as it shall be, and a mapping of that length in bytes."""
-        if growth.descriptor != -1:
+        if growth.file != -1:
             growth.aim(self._offset + length)
-        shrinks_file = growth.size < growth.old_size
-        if not PYPY and not shrinks_file and self._moved(hold, length):
+        self._leave_tag(growth.file, length)
+        if growth.shrinks and not SHRINKS_MAPPED_FILES:
+            self._unmap(hold)
+            growth.shrink()
+            growth.ready = True
+            self._map(growth.file, length, growth.fresh)
+            return
+        if not PYPY and not growth.shrinks and self._moved(hold, length):
             return
         # A mapping anew first: once the file has shrunk there is no way back.
         self._anew(hold, growth, length)
@@ -616,16 +759,16 @@ class Mapping(Base):  # type: ignore[misc]
 
     def _moved(self, hold: _Hold, length: int) -> bool:
         """Resizes a withdrawn range in place or moves it, where the platform can."""
-        hold.moved = _supported(_ask_twice(lambda: lib.cm_remap(hold.range, length)), "mremap")
+        hold.moved = supported(ask_twice(lambda: lib.cm_remap(hold.range, length)), "cm_remap")
         return hold.moved
 
     def _anew(self, hold: _Hold, growth: _Growth, length: int) -> None:
         """Makes a second mapping with the same contents and another length in bytes; the first one stays."""
         base, fresh = hold.range.base, growth.fresh
-        private = self._flags & (MAP_PRIVATE | MAP_SHARED) == MAP_PRIVATE
-        if not private and _supported(_ask_twice(lambda: lib.cm_twin(base, length, fresh)), "mremap"):
+        private = self._protection.private
+        if not private and supported(ask_twice(lambda: lib.cm_twin(base, length, fresh)), "cm_twin"):
             return
-        self._map(growth.descriptor, length, fresh)
+        self._map(growth.file, length, fresh)
         if private or self._anonymous:
             lib.cm_store(fresh.base, 0, base, min(hold.length, length))
 
@@ -633,8 +776,28 @@ class Mapping(Base):  # type: ignore[misc]
         """Ends a resize, whether it was done or failed: exactly one of the two ranges remains."""
         if growth.done:
             self._install(growth.fresh)
-            self._end(hold)
+            if hold.range.base:
+                self._end(hold)
             return
-        if not hold.moved and hold.range.length == hold.length:
+        kept = hold.range.base and not hold.moved and hold.range.length == hold.length
+        if kept and not growth.undo() and not SHRINKS_MAPPED_FILES:
+            # The new mapping, gone by now, has made the file's pages as many as it had.
+            self._unmap(hold)
             growth.undo()
-        self._restore(hold)
+        if hold.range.base:
+            self._restore(hold)
+        else:
+            self._recover(hold, growth)
+
+    def _recover(self, hold: _Hold, growth: _Growth) -> None:
+        """Maps anew what a failed resize had to unmap; where that fails too, the mapping is closed."""
+        try:
+            if file_status(growth.file)[0] < self._offset + hold.length:
+                raise failure(FILE_IN_USE, "cm_map")
+            self._map(growth.file, hold.length, growth.fresh)
+            self._install(growth.fresh)
+        except OSError as error:
+            self._shut()
+            self._let_file_go()
+            error.__notes__.append("the map could not be put back and is closed")
+            raise

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import operator
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, overload
 
 from cffimmap import _constants
-from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MAP_SHARED, MS_SYNC
+from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MS_ASYNC, MS_SYNC
 from cffimmap._mapping import CLOSED, LONG_CALL, LONG_COPY, Mapping
-from cffimmap._native import FAST_ITEMS, check, failure, ffi, lib
-from cffimmap._unix import DEFAULT_PROT, file_status, request
+from cffimmap._native import FAST_ITEMS, INVALID_ARGUMENT, WINDOWS, check, failure, ffi, lib
+from cffimmap._request import Request, file_status
+
+if sys.platform == "win32":
+    from cffimmap._windows import request, tag_name
+else:
+    from cffimmap._unix import DEFAULT_FLAGS, DEFAULT_PROT, request
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -104,19 +108,24 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     The API, the exceptions and their messages are those of CPython 3.15's `mmap.mmap`.
 
     Args:
-        fileno: descriptor of the file to map, which may be closed afterwards; -1 for anonymous memory.
-        length: bytes to map; 0 maps the whole file from `offset` on.
-        flags: MAP_SHARED or MAP_PRIVATE, with any other MAP_ names.
-        prot: PROT_ names that say how the memory may be used.
-        access: one of the ACCESS_ names, in the place of `flags` and `prot`.
+        fileno: descriptor of the file to map, which may be closed afterwards; -1 for anonymous memory, on Windows
+            0 too.
+        length: bytes to map; 0 maps the whole file from `offset` on. On Windows a shorter file is made longer.
+        flags: MAP_SHARED or MAP_PRIVATE, with any other MAP_ names; Unix only.
+        prot: PROT_ names that say how the memory may be used; Unix only.
+        tagname: name of the memory, which every process of the session that gives the same name shares; Windows
+            only.
+        access: one of the ACCESS_ names, on Unix in the place of `flags` and `prot`.
         offset: where in the file to begin, in bytes: a multiple of ALLOCATIONGRANULARITY.
         trackfd: False keeps no descriptor of the file: `size` and `resize` raise ValueError then.
 
     Raises:
         OverflowError: `length` or `offset` is negative or too large for C.
         ValueError: the file is empty or too short, `access` is unknown or given with `flags` or `prot`.
+        TypeError: `tagname` is not a str.
         OSError: the system's answer: EBADF for a bad descriptor, EINVAL for a misaligned offset or a length of 0
-            without a file, EACCES (PermissionError) if the file is not open for what is asked.
+            without a file, EACCES (PermissionError) if the file is not open for what is asked. What fails leaves
+            the file's size as it was.
 
     Safety:
         A mapped file that another process truncates takes its pages with it: an access to them ends the process
@@ -128,28 +137,54 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
     _access: int
     _position: int
 
-    def __new__(
-        cls,
-        fileno: int,
-        length: int,
-        flags: int = MAP_SHARED,
-        prot: int = DEFAULT_PROT,
-        access: int = ACCESS_DEFAULT,
-        offset: int = 0,
-        *,
-        trackfd: bool = True,
-    ) -> mmap:
-        asked = request(
-            _c_int(fileno),
-            _c_size(length),
-            _c_int(flags),
-            _c_int(prot),
-            _c_int(access),
-            _c_offset(offset),
-            bool(trackfd),
-        )
-        self: mmap = super().__new__(cls)
-        self._access = asked.access
+    if sys.platform == "win32":
+
+        def __new__(
+            cls,
+            fileno: int,
+            length: int,
+            tagname: str | None = None,
+            access: int = ACCESS_DEFAULT,
+            offset: int = 0,
+            *,
+            trackfd: bool = True,
+        ) -> mmap:
+            asked = request(
+                _c_int(fileno),
+                _c_size(length),
+                tag_name(tagname),
+                _c_int(access),
+                _c_offset(offset),
+                bool(trackfd),
+            )
+            return super().__new__(cls)._begin(asked)
+
+    else:
+
+        def __new__(
+            cls,
+            fileno: int,
+            length: int,
+            flags: int = DEFAULT_FLAGS,
+            prot: int = DEFAULT_PROT,
+            access: int = ACCESS_DEFAULT,
+            offset: int = 0,
+            *,
+            trackfd: bool = True,
+        ) -> mmap:
+            asked = request(
+                _c_int(fileno),
+                _c_size(length),
+                _c_int(flags),
+                _c_int(prot),
+                _c_int(access),
+                _c_offset(offset),
+                bool(trackfd),
+            )
+            return super().__new__(cls)._begin(asked)
+
+    def _begin(self, asked: Request) -> mmap:
+        self._access = asked.protection.access
         self._position = 0
         self._open(asked)
         return self
@@ -181,6 +216,12 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     def __exit__(self, exc_type: object, exc_value: object, traceback: object, /) -> None:
         self.close()
+
+    if sys.platform == "win32":
+
+        def __sizeof__(self) -> int:
+            # CPython counts the tag with the NUL at its end.
+            return super().__sizeof__() + (0 if self._tag is None else len(self._tag) + 1)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {self._type_name()!r} object")
@@ -560,7 +601,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 raise ValueError("can't get size with trackfd=False")
             if self._file is None:
                 return length
-            return file_status(self._file.descriptor)[0]
+            return file_status(self._file.file)[0]
 
     # ---- search ----
 
@@ -648,16 +689,22 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         self._run(lib.cm_move, max(target, source) + number, target, source, number)
 
     def flush(self, offset: int = 0, size: int = -1, /, *, flags: int = MS_SYNC) -> None:
-        """Writes changed pages to the file, by msync(2). Nothing is to be done for a read-only or private copy.
+        """Writes changed pages to the file. Nothing is to be done for a read-only or private copy.
 
         Args:
-            offset: where to begin, in bytes: a multiple of PAGESIZE.
+            offset: where to begin, in bytes: a multiple of PAGESIZE on Unix.
             size: how many bytes; -1: all to the end.
-            flags: MS_SYNC waits for the disk, MS_ASYNC does not, MS_INVALIDATE may be added to either.
+            flags: MS_SYNC waits for the disk, MS_ASYNC does not, MS_INVALIDATE (Unix) may be added to either.
 
         Raises:
             ValueError: the range does not lie within the map.
-            OSError: EINVAL if `offset` is misaligned or `flags` are unknown; EIO from the disk.
+            OSError: the system's answer; on Unix EINVAL if `offset` is misaligned or `flags` are unknown; EIO from
+                the disk.
+
+        Platform:
+            Unix: msync(2). Windows: FlushViewOfFile, which hands the pages to the system's cache, then, unless
+            MS_ASYNC is given, FlushFileBuffers, which brings the file to the disk; for a map made with
+            trackfd=False the first alone.
         """
         start, count, how = _c_size(offset), _c_size(size), _c_int(flags)
         length = self._open_length()
@@ -667,7 +714,9 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise ValueError("flush values out of range")
         if self._access in (ACCESS_READ, ACCESS_COPY):
             return
-        check(self._run(lib.cm_sync, start + count, start, count, how), "msync")
+        check(self._run(lib.cm_sync, start + count, start, count, how), "cm_sync")
+        if WINDOWS and not how & MS_ASYNC:
+            check(self._run(self._sync_file, 0), "cm_sync_file")
 
     if "MADV_NORMAL" in _constants.NAMES:
 
@@ -699,7 +748,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             if sys.maxsize - begin < count:
                 raise OverflowError("madvise length too large")
             count = min(count, total - begin)
-            check(self._run(lib.cm_advise, begin + count, begin, count, advice), "madvise")
+            check(self._run(lib.cm_advise, begin + count, begin, count, advice), "cm_advise")
 
     def resize(self, newsize: int, /) -> None:
         """Resizes the map, and the file under it to `offset` and as many bytes more.
@@ -715,6 +764,14 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 would have to grow, which Linux cannot.
             TypeError: the map is read-only or a private copy.
             OSError: the system's answer; EINVAL for 0 bytes, which no mapping can have.
+
+        Platform:
+            Windows makes no file shorter while it is mapped. A file that is to become shorter is unmapped before;
+            should the system then refuse to map it, even with its old length, the map is closed, and the OSError
+            says so in its notes: the bytes are in the file. Where another mapping of the file lives, OSError
+            (winerror 1224) leaves all as it was. So it is for a tag that somebody else has open; should somebody
+            take the tag in the midst of a resize, OSError (winerror 183) leaves the map with its memory and without
+            the tag.
 
         Safety:
             On PyPy a view that is still alive reads zeros from then on, as after `close`.
@@ -736,8 +793,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         if length < 0 or length > sys.maxsize - self._offset:
             raise ValueError("new size out of range")
         if length == 0:
-            raise failure(errno.EINVAL, "mremap")
-        if _LINUX and self._anonymous and self._flags & MAP_SHARED and length > self._length:
+            raise failure(INVALID_ARGUMENT, "cm_map")
+        if _LINUX and self._anonymous and not self._protection.private and length > self._length:
             raise ValueError("mmap: can't expand a shared anonymous mapping")
 
     if _LINUX:
@@ -767,7 +824,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             if len(text) > _NAME_BYTES:
                 raise ValueError("name is too long")
             length = self._open_length()
-            check(self._run(lib.cm_set_name, length, length, _NAME_PREFIX + text), "prctl")
+            check(self._run(lib.cm_set_name, length, length, _NAME_PREFIX + text), "cm_set_name")
 
 
 class _Iterator:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import resource
 import sys
-from typing import NamedTuple
 
 from cffimmap._constants import (
     ACCESS_COPY,
@@ -19,38 +17,50 @@ from cffimmap._constants import (
     PROT_READ,
     PROT_WRITE,
 )
-from cffimmap._native import check, failure, ffi, lib
+from cffimmap._native import INVALID_ARGUMENT, failure, lib
+from cffimmap._request import Protection, Request, check_signs, file_status, rest_of_file
 
 TOO_LONG = "mmap length is greater than file size"
 
+DEFAULT_FLAGS = MAP_SHARED
 DEFAULT_PROT = PROT_READ | PROT_WRITE
+
+# On macOS the pages of a map may lack what was written just before (CPython's documentation of the constructor).
+SYNCS_FIRST = sys.platform in ("darwin", "ios", "tvos", "watchos")
+
+# Whether a file can be made shorter under a mapping of it.
+SHRINKS_MAPPED_FILES = True
+
+# Whether the pages of a mapping can be replaced by others in one step.
+BLANKS = True
+
 ANONYMOUS = NAMES["MAP_ANONYMOUS"] if "MAP_ANONYMOUS" in NAMES else NAMES["MAP_ANON"]
 
 
-class Request(NamedTuple):
-    """One mapping to be made: all that the contract needs to know. Length and offset in bytes."""
+def _protection(access: int, flags: int, prot: int) -> Protection:
+    """How memory may be used that the constructor's three arguments describe together."""
+    if access != ACCESS_DEFAULT:
+        flags, prot = _meaning(access, flags, prot)
+    return Protection(
+        access=_shown_access(prot) if access == ACCESS_DEFAULT else access,
+        prot=prot,
+        flags=flags,
+        readable=bool(prot & DEFAULT_PROT),
+        writable=bool(prot & PROT_WRITE),
+        private=flags & (MAP_PRIVATE | MAP_SHARED) == MAP_PRIVATE,
+    )
 
-    file: int
-    length: int
-    prot: int
-    flags: int
-    offset: int
-    access: int
-    track: bool
 
-
-def _protection(access: int, flags: int, prot: int) -> tuple[int, int, int]:
-    """The access, flags and protection that the constructor's three arguments mean together."""
-    if access == ACCESS_DEFAULT:
-        return _shown_access(prot), flags, prot
+def _meaning(access: int, flags: int, prot: int) -> tuple[int, int]:
+    """The flags and the protection that an access stands for, where no others are given."""
     if flags != MAP_SHARED or prot != DEFAULT_PROT:
         raise ValueError("mmap can't specify both access and flags, prot.")
     if access == ACCESS_READ:
-        return access, MAP_SHARED, PROT_READ
+        return MAP_SHARED, PROT_READ
     if access == ACCESS_WRITE:
-        return access, MAP_SHARED, DEFAULT_PROT
+        return MAP_SHARED, DEFAULT_PROT
     if access == ACCESS_COPY:
-        return access, MAP_PRIVATE, DEFAULT_PROT
+        return MAP_PRIVATE, DEFAULT_PROT
     raise ValueError("mmap invalid access parameter.")
 
 
@@ -60,34 +70,13 @@ def _shown_access(prot: int) -> int:
     return ACCESS_WRITE if prot & PROT_WRITE else ACCESS_READ
 
 
-def file_status(file: int) -> tuple[int, bool]:
-    """The size of a file in bytes, and whether it is a regular file.
-
-    Args:
-        file: a descriptor.
-
-    Raises:
-        OSError: EBADF for what is no descriptor.
-    """
-    size, regular = ffi.new("long long *"), ffi.new("int *")
-    check(lib.cm_status(file, size, regular), "fstat")
-    return size[0], bool(regular[0])
-
-
 def _length_in_file(file: int, length: int, offset: int) -> int:
     """The length in bytes to be mapped, checked against the file's size as far as it has one."""
     size, regular = file_status(file)
     if not regular:
         return length
     if length == 0:
-        if size == 0:
-            raise ValueError("cannot mmap an empty file")
-        if offset >= size:
-            raise ValueError("mmap offset is greater than file size")
-        length = size - offset
-        if length > sys.maxsize:  # pragma: no cover, a file of 2 GiB and more on a 32-bit system
-            raise ValueError("mmap length is too large")
-        return length
+        return rest_of_file(size, offset)
     if offset > size or size - offset < length:
         raise ValueError(TOO_LONG)
     return length
@@ -127,6 +116,13 @@ def crowded(descriptor: int) -> bool:
     return _patience & (_patience - 1) == 0
 
 
+def prepare(file: int) -> None:
+    """Does to a file what must be done before it is mapped."""
+    if SYNCS_FIRST:
+        # What fails here, the standard library passes over too: the file is mapped as it is.
+        lib.cm_sync_file(file)
+
+
 def request(
     fileno: int, length: int, flags: int, prot: int, access: int, offset: int, track: bool
 ) -> Request:
@@ -135,20 +131,20 @@ def request(
     Raises:
         OverflowError, ValueError, OSError: as the constructor says.
     """
-    if length < 0:
-        raise OverflowError("memory mapped length must be positive")
-    if offset < 0:
-        raise OverflowError("memory mapped offset must be positive")
-    access, flags, prot = _protection(access, flags, prot)
-    sys.audit("mmap.__new__", fileno, length, access, offset)
+    check_signs(length, offset)
+    protection = _protection(access, flags, prot)
+    sys.audit("mmap.__new__", fileno, length, protection.access, offset)
+    whole = False
     if fileno == -1:
-        flags |= ANONYMOUS
+        protection = protection._replace(flags=protection.flags | ANONYMOUS)
     else:
+        prepare(fileno)
+        whole = length == 0
         length = _length_in_file(fileno, length, offset)
-    if flags & ANONYMOUS:
+    if protection.flags & ANONYMOUS:
         # The kernel ignores the file then, so that resize() must not touch it either.
         fileno = -1
     # POSIX leaves both to the system; Linux answers EINVAL, and so does every Unix for us.
     if length == 0 or offset % ALLOCATIONGRANULARITY:
-        raise failure(errno.EINVAL, "mmap")
-    return Request(fileno, length, prot, flags, offset, access, track)
+        raise failure(INVALID_ARGUMENT, "cm_map")
+    return Request(fileno, length, whole, offset, protection, track)

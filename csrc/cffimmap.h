@@ -65,15 +65,15 @@ int cm_close(cm_file file);
 
 /* Makes a section, which is what Windows maps in the place of a file, `size` bytes long: of a file, which is made that
  * long if it is shorter, or of anonymous memory. Whoever gives the same tag gets the same section while somebody has it
- * open; a tag of NULL is none. The caller closes it. */
-int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section);
+ * open, and `existed` says that somebody had; a tag of NULL is none. A size of 0 is the file's. The caller closes it. */
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section, int *existed);
 
 /* The section that has a tag, if there is one. The caller closes it. */
 int cm_open_section(const wchar_t *tag, cm_file *section);
 
-/* Maps length bytes of the file or section from offset on; the caller unmaps them. */
+/* Maps length bytes of the file or section from offset on; the caller unmaps them, which leaves an empty range. */
 int cm_map(cm_file source, size_t length, int prot, int flags, long long offset, cm_range *range);
-int cm_unmap(unsigned char *base, size_t length);
+int cm_unmap(cm_range *range);
 
 /* Replaces the pages in one atomic step by private, zero, writable ones that cost nothing until they are written:
  * the file is let go, and whoever still has the address meets memory. The range stays the caller's to unmap. */

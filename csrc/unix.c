@@ -109,9 +109,9 @@ static int mapped(void *address, size_t length, cm_range *range)
     return 0;
 }
 
-int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section)
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section, int *existed)
 {
-    (void)file, (void)prot, (void)size, (void)tag, (void)section;
+    (void)file, (void)prot, (void)size, (void)tag, (void)section, (void)existed;
     return CM_UNSUPPORTED;
 }
 
@@ -126,9 +126,12 @@ int cm_map(cm_file source, size_t length, int prot, int flags, long long offset,
     return mapped(mmap(NULL, length, prot, flags, (int)source, (off_t)offset), length, range);
 }
 
-int cm_unmap(unsigned char *base, size_t length)
+int cm_unmap(cm_range *range)
 {
-    return munmap(base, length) == -1 ? errno : 0;
+    if (munmap(range->base, (size_t)range->length) == -1)
+        return errno;
+    *range = (cm_range){NULL, 0};
+    return 0;
 }
 
 int cm_blank(unsigned char *base, size_t length)

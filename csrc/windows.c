@@ -140,25 +140,26 @@ static DWORD view_access(int prot)
     return prot == CM_READ ? FILE_MAP_READ : prot == CM_COPY ? FILE_MAP_COPY : FILE_MAP_WRITE;
 }
 
-/* The outcome of the functions that answer NULL for no section. */
-static int opened(HANDLE answer, cm_file *section)
-{
-    if (answer == NULL)
-        return last_error();
-    *section = (cm_file)answer;
-    return 0;
-}
-
-int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section)
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section, int *existed)
 {
     /* Here -1 is INVALID_HANDLE_VALUE, which stands for the paging file. */
-    return opened(CreateFileMappingW(handle(file), NULL, page_protection(prot), high_half(size), low_half(size), tag),
-                  section);
+    HANDLE made = CreateFileMappingW(handle(file), NULL, page_protection(prot), high_half(size), low_half(size), tag);
+
+    if (made == NULL)
+        return last_error();
+    *existed = GetLastError() == ERROR_ALREADY_EXISTS;
+    *section = (cm_file)made;
+    return 0;
 }
 
 int cm_open_section(const wchar_t *tag, cm_file *section)
 {
-    return opened(OpenFileMappingW(FILE_MAP_WRITE, FALSE, tag), section);
+    HANDLE found = OpenFileMappingW(FILE_MAP_WRITE, FALSE, tag);
+
+    if (found == NULL)
+        return last_error();
+    *section = (cm_file)found;
+    return 0;
 }
 
 /* ---- memory ---- */
@@ -175,10 +176,12 @@ int cm_map(cm_file source, size_t length, int prot, int flags, long long offset,
     return 0;
 }
 
-int cm_unmap(unsigned char *base, size_t length)
+int cm_unmap(cm_range *range)
 {
-    (void)length;
-    return outcome(UnmapViewOfFile(base));
+    if (!UnmapViewOfFile(range->base))
+        return last_error();
+    *range = (cm_range){NULL, 0};
+    return 0;
 }
 
 /* Windows can take a view away and put other pages there, but not in one step: another thread could fall between. */

@@ -17,7 +17,7 @@ import pytest
 from _exporters import PYPY, descriptors_of, in_child, ranges_of
 
 import cffimmap
-from cffimmap import _mapping, _unix
+from cffimmap import _mapping, _request
 from cffimmap._native import UNSUPPORTED, lib
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ def _failing(code: int) -> Callable[..., int]:
 def replace(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
     broken = _Lib(lib, **functions)
     monkeypatch.setattr(_mapping, "lib", broken)
-    monkeypatch.setattr(_unix, "lib", broken)
+    monkeypatch.setattr(_request, "lib", broken)
 
 
 def without_mremap(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
@@ -686,7 +686,7 @@ class TestInterrupts:
             broken = _Lib(lib, **{**no, name: _interrupted(no.get(name, getattr(lib, name)))})
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(_mapping, "lib", broken)
-                patch.setattr(_unix, "lib", broken)
+                patch.setattr(_request, "lib", broken)
                 with contextlib.suppress(KeyboardInterrupt):
                     m.resize(size)
             self.check(m, path, size, before, file_before)

@@ -1,0 +1,93 @@
+"""How the constructor's arguments become one call of the contract on Windows."""
+
+from __future__ import annotations
+
+import sys
+
+from cffimmap._constants import (
+    ACCESS_COPY,
+    ACCESS_DEFAULT,
+    ACCESS_READ,
+    ACCESS_WRITE,
+    ALLOCATIONGRANULARITY,
+)
+from cffimmap._native import INVALID_ARGUMENT, check, failure, ffi, lib
+from cffimmap._request import Protection, Request, check_signs, file_status, rest_of_file
+
+# winerror.h
+FILE_NOT_FOUND = 2
+ALREADY_EXISTS = 183
+MAPPED_ALIGNMENT = 1132
+
+# Whether a file can be made shorter under a mapping of it.
+SHRINKS_MAPPED_FILES = False
+
+# Whether the pages of a mapping can be replaced by others in one step.
+BLANKS = False
+
+_PROTECTIONS = {
+    ACCESS_DEFAULT: lib.CM_WRITE,
+    ACCESS_READ: lib.CM_READ,
+    ACCESS_WRITE: lib.CM_WRITE,
+    ACCESS_COPY: lib.CM_COPY,
+}
+
+
+def _protection(access: int) -> Protection:
+    prot = _PROTECTIONS.get(access)
+    if prot is None:
+        raise ValueError("mmap invalid access parameter.")
+    return Protection(
+        access=access,
+        prot=prot,
+        flags=0,
+        readable=True,
+        writable=access != ACCESS_READ,
+        private=access == ACCESS_COPY,
+    )
+
+
+def _file_of(fileno: int) -> int:
+    """The file of a descriptor; -1 and 0 are anonymous memory (CPython's mmapmodule.c)."""
+    if fileno in (-1, 0):
+        return -1
+    file = ffi.new("cm_file *")
+    check(lib.cm_file_of(fileno, file), "cm_file_of")
+    return file[0]  # type: ignore[no-any-return]
+
+
+def crowded(_: int) -> bool:
+    """Whether dropped maps should be collected before the next file is opened: a process may have 16 million handles."""
+    return False
+
+
+def tag_name(value: object) -> str | None:
+    """A name of Windows's, or none; C would end it at a NUL."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"expected str or None for 'tagname', not {type(value).__name__}")
+    if "\0" in value:
+        raise ValueError("embedded null character")
+    return value
+
+
+def request(fileno: int, length: int, tag: str | None, access: int, offset: int, track: bool) -> Request:
+    """Checks the constructor's arguments, whose integers are within the range of their C types.
+
+    Raises:
+        OverflowError, ValueError, OSError: as the constructor says.
+    """
+    check_signs(length, offset)
+    protection = _protection(access)
+    sys.audit("mmap.__new__", fileno, length, access, offset)
+    file = _file_of(fileno)
+    whole = length == 0 and file != -1
+    if whole:
+        length = rest_of_file(file_status(file)[0], offset)
+    # Now, as CreateFileMapping would make the file longer before it fails.
+    if length == 0 or offset + length >= 2**63:
+        raise failure(INVALID_ARGUMENT, "cm_make_section")
+    if offset % ALLOCATIONGRANULARITY:
+        raise failure(MAPPED_ALIGNMENT, "cm_map")
+    return Request(file, length, whole, offset, protection, track, tag)
