@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,22 +64,23 @@ def packable(m: Any) -> Any:
 
 
 def from_fd(write: Callable[[int], object]) -> bytes:
-    """What is written to a pipe."""
+    """What is written to a pipe, which may hold less than that."""
     reader, writer = os.pipe()
-    write(writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        return file.read()
+    with ThreadPoolExecutor(1) as pool, os.fdopen(reader, "rb") as file:
+        received = pool.submit(file.read)
+        write(writer)
+        os.close(writer)
+        return received.result()
 
 
 def sent(send: Callable[[socket.socket], object]) -> bytes:
     """What is sent through a socket."""
     left, right = socket.socketpair()
-    with right:
+    with right, ThreadPoolExecutor(1) as pool, right.makefile("rb") as file:
+        received = pool.submit(file.read)
         with left:
             send(left)
-        with right.makefile("rb") as file:
-            return file.read()
+        return received.result()
 
 
 def written(tmp: io.BytesIO, m: Any) -> bytes:
