@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import importlib
 import importlib.util
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _FOUND, _NOT_FOUND, _FAILED = 0, 1, 2
-# What a shell reports for a program that SIGINT or SIGPIPE ended.
+# What a shell reports for a program that SIGINT or SIGPIPE ended. On Windows a pipe without reader is EINVAL.
 _INTERRUPTED, _NO_READER = 130, 141
 
 _NAME_PREFIXES = ("ACCESS_", "PROT_", "MAP_", "MS_", "MADV_")
@@ -106,7 +107,7 @@ def _printing(command: Callable[[argparse.Namespace], int], options: argparse.Na
     except OSError as error:
         # What is still buffered must go somewhere, or the interpreter complains when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
             return _NO_READER
         return _complain(f"standard output: {error.strerror}")
     return status

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from cffimmap._native import (
     FILE_IN_USE,
+    INVALID_ARGUMENT,
     PYPY,
     WINDOWS,
     Base,
@@ -790,14 +791,16 @@ class Mapping(Base):  # type: ignore[misc]
             self._recover(hold, growth)
 
     def _recover(self, hold: _Hold, growth: _Growth) -> None:
-        """Maps anew what a failed resize had to unmap; where that fails too, the mapping is closed."""
+        """Maps anew what an unfinished resize had to unmap; where that fails too, the mapping is closed."""
         try:
-            if file_status(growth.file)[0] < self._offset + hold.length:
-                raise failure(FILE_IN_USE, "cm_map")
-            self._map(growth.file, hold.length, growth.fresh)
+            # The old length, or the new one where the file has become so short.
+            length = min(hold.length, file_status(growth.file)[0] - self._offset)
+            if length <= 0:
+                raise failure(INVALID_ARGUMENT, "cm_map")
+            self._map(growth.file, length, growth.fresh)
             self._install(growth.fresh)
         except OSError as error:
             self._shut()
             self._let_file_go()
-            error.__notes__.append("the map could not be put back and is closed")
+            error.__notes__.append("the map could not be put back and is closed")  # type: ignore[attr-defined, unused-ignore]
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import cffimmap
 
 PAGE = cffimmap.PAGESIZE
 
-# The bytes in the file of the fixture `path`.
-SIZE = 12_000
+# What an offset must be a multiple of: PAGE, but on Windows.
+GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
+
+# The bytes in the file of the fixture `path`: two whole steps of offsets and a part of one.
+SIZE = 2 * GRANULARITY + 3808
 
 
 def open_descriptors() -> set[int]:
@@ -27,6 +31,16 @@ def open_descriptors() -> set[int]:
             os.fstat(int(name))
             found.add(int(name))
     return found
+
+
+def open_files() -> int:
+    """How many descriptors this process has open; on Windows, how many handles."""
+    if sys.platform != "win32":
+        return len(open_descriptors())
+    # GetProcessHandleCount would do, but Wine 8 has it answer 0. Handles are small multiples of 4.
+    kernel = ctypes.WinDLL("kernel32")
+    flags = ctypes.byref(ctypes.c_uint32())
+    return sum(kernel.GetHandleInformation(ctypes.c_void_p(handle), flags) for handle in range(4, 4096, 4))
 
 
 @dataclass(frozen=True)

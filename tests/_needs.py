@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def needs(*things: str) -> pytest.MarkDecorator:
 
 def _is_here(thing: str) -> bool:
     if thing.startswith("/"):
-        return Path(thing).exists()
+        # Wine shows programs the files of the system below, and cannot use its devices.
+        return os.name == "posix" and Path(thing).exists()
     first, *rest = thing.split(".")
     found: Any = cffimmap if hasattr(cffimmap, first) else None
     if found is None:
@@ -44,3 +46,8 @@ def _is_here(thing: str) -> bool:
 def constant(name: str) -> Any:
     """The value of a name of cffimmap for a parameter; None where a test that `needs` it is skipped."""
     return getattr(cffimmap, name, None)
+
+
+def module(name: str) -> Any:
+    """A module of the standard library; None where a test that `needs` it is skipped."""
+    return importlib.import_module(name) if _is_here(name) else None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import PYPY, PYPY_8, numpy
+from _needs import constant, needs
 
 import cffimmap
 from cffimmap._native import ffi
@@ -48,11 +49,11 @@ def m(request: pytest.FixtureRequest, path: Path) -> Iterator[Any]:
         yield m
 
 
-@pytest.fixture(params=["ACCESS_READ", "PROT_READ"])
+@pytest.fixture(params=["ACCESS_READ", pytest.param("PROT_READ", marks=needs("PROT_READ"))])
 def read_only(request: pytest.FixtureRequest, path: Path) -> Iterator[cffimmap.mmap]:
     keywords: dict[str, Any] = {
         "ACCESS_READ": {"access": cffimmap.ACCESS_READ},
-        "PROT_READ": {"prot": cffimmap.PROT_READ},
+        "PROT_READ": {"prot": constant("PROT_READ")},
     }[request.param]
     with path.open("rb") as file, cffimmap.mmap(file.fileno(), 0, **keywords) as m:
         yield m
@@ -313,6 +314,7 @@ class TestMemoryview:
         with pytest.raises(ValueError, match=r"^mmap closed or invalid$"):
             memoryview(m)
 
+    @needs("PROT_NONE")
     def test_of_memory_without_access_is_refused(self) -> None:
         with (
             cffimmap.mmap(-1, PAGE, prot=cffimmap.PROT_NONE) as m,

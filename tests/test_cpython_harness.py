@@ -23,7 +23,7 @@ Judge = Callable[..., "Verdict"]
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Run tests of a made-up class and judge them, given the names of those listed as failing."""
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
     verdict: Any = importlib.import_module("_verdict")
 
     # Inside the fixture, where pytest does not collect it.

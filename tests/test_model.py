@@ -254,6 +254,7 @@ class MapBesideModel(RuleBasedStateMachine):
         with self.raises(None if rest >= 0 and -1 <= size <= rest else ValueError):
             assert self.m.flush(start, size) is None
 
+    @precondition(lambda _: hasattr(cffimmap.mmap, "madvise"))
     @rule(page=st.integers(0, 3), length=st.none() | positions)
     def madvise(self, page: int, length: int | None) -> None:
         start = page * PAGE

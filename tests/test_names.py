@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from _needs import needs
 from conftest import BUILTIN
 
 import cffimmap
@@ -48,24 +49,44 @@ KERNEL = {
 }
 
 
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux's own headers")
+on_windows = pytest.mark.skipif(sys.platform != "win32", reason="of Windows's own headers")
+
+
 def public_numbers(module: ModuleType) -> dict[str, int]:
     return {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
 
 
+@on_linux
 @pytest.mark.parametrize("name", LINUX)
 def test_linux_has_the_name(ours: ModuleType, name: str) -> None:
     assert isinstance(getattr(ours, name), int)
 
 
+@on_linux
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_names_of_other_platforms_do_not_exist(ours: ModuleType, name: str) -> None:
     assert not hasattr(ours, name)
 
 
+@needs("MAP_SHARED")
 def test_every_compiled_name_is_annotated_and_every_annotated_one_accounted_for() -> None:
     annotated = set(_constants.__annotations__) - {"PAGESIZE", "ALLOCATIONGRANULARITY", "NAMES"}
-    assert set(_constants.NAMES) - SOMEWHERE == set(LINUX)
+    assert set(_constants.NAMES) <= annotated
     assert annotated == {*LINUX, *SOMEWHERE, *ELSEWHERE}
+
+
+@on_linux
+def test_no_other_name_exists() -> None:
+    assert set(_constants.NAMES) - SOMEWHERE == set(LINUX)
+
+
+@on_windows
+def test_windows_has_the_two_ways_to_flush_and_no_other_name() -> None:
+    assert set(_constants.NAMES) == {"MS_SYNC", "MS_ASYNC"}
+    members = set(dir(cffimmap.mmap))
+    assert "resize" in members
+    assert not members & {"madvise", "set_name"}
 
 
 def test_builtin_has_no_name_that_is_lacking(ours: ModuleType) -> None:
@@ -79,6 +100,7 @@ def test_value_is_that_of_the_builtin(ours: ModuleType, name: str) -> None:
     assert getattr(ours, name) == getattr(BUILTIN, name)
 
 
+@on_linux
 @pytest.mark.parametrize(("name", "value"), KERNEL.items())
 def test_value_is_that_of_the_kernel(ours: ModuleType, name: str, value: int) -> None:
     assert getattr(ours, name) == value
@@ -93,8 +115,8 @@ def test_error_is_os_error(mmap: ModuleType) -> None:
     assert mmap.error is OSError
 
 
-def test_granularity_is_the_page_size(mmap: ModuleType) -> None:
-    assert mmap.ALLOCATIONGRANULARITY == mmap.PAGESIZE
+def test_granularity_is_the_page_size_but_on_windows(mmap: ModuleType) -> None:
+    assert mmap.ALLOCATIONGRANULARITY == (65_536 if sys.platform == "win32" else mmap.PAGESIZE)
     assert mmap.PAGESIZE & (mmap.PAGESIZE - 1) == 0
 
 

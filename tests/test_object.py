@@ -9,7 +9,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, run_python
+from _files import GRANULARITY, PAGE, SIZE, run_python
+from _needs import needs
 
 from cffimmap import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE
 
@@ -35,9 +36,9 @@ class TestRepr:
         ],
     )
     def test_repr_shows_the_state(self, mmap: ModuleType, file: Any, access: int, name: str) -> None:
-        with mmap.mmap(file.fileno(), 13, access=access, offset=PAGE) as m:
+        with mmap.mmap(file.fileno(), 13, access=access, offset=GRANULARITY) as m:
             m.seek(5)
-            shown = f"<mmap.mmap closed=False, access={name}, length=13, pos=5, offset={PAGE}>"
+            shown = f"<mmap.mmap closed=False, access={name}, length=13, pos=5, offset={GRANULARITY}>"
             assert repr(m) == str(m) == f"{m}" == shown
 
     def test_repr_of_a_closed_map(self, mmap: ModuleType) -> None:
@@ -203,18 +204,22 @@ module = cffimmap if sys.argv[2] == "cffimmap" else __import__("mmap")
 with open(sys.argv[1], "r+b") as file:
     fd = file.fileno()
     module.mmap(fd, 0)
-    module.mmap(fd, 10, prot=module.PROT_READ)
-    module.mmap(fd, 10, prot=module.PROT_WRITE)
-    module.mmap(fd, 10, access=module.ACCESS_COPY, offset=module.PAGESIZE)
-    module.mmap(-1, True, flags=module.MAP_PRIVATE)
-    for arguments in ((fd, 0, 1, 3, 0, 1), (fd, 50_000), (999, 5)):
+    module.mmap(fd, 10, access=module.ACCESS_READ)
+    module.mmap(fd, 10, access=module.ACCESS_WRITE)
+    module.mmap(fd, 10, access=module.ACCESS_COPY, offset=module.ALLOCATIONGRANULARITY)
+    module.mmap(-1, True)
+    for arguments in ({"length": 0, "offset": 1}, {"length": 50_000, "access": module.ACCESS_READ}):
         try:
-            module.mmap(*arguments)
+            module.mmap(fd, **arguments)
         except (OSError, ValueError):
             pass
-    for arguments in ((fd, -1), (fd, 10, 1, 3, 4), (fd, 10, 2, 3, 1)):
+    try:
+        module.mmap(999, 5)
+    except OSError:
+        pass
+    for arguments in ({"length": -1}, {"length": 10, "access": 4}):
         try:
-            module.mmap(*arguments)
+            module.mmap(fd, **arguments)
         except (ValueError, OverflowError):
             pass
 assert heard == [
@@ -223,10 +228,10 @@ assert heard == [
         (fd, 0, 0, 0),
         (fd, 10, 1, 0),
         (fd, 10, 2, 0),
-        (fd, 10, 3, module.PAGESIZE),
+        (fd, 10, 3, module.ALLOCATIONGRANULARITY),
         (-1, 1, 0, 0),
         (fd, 0, 0, 1),
-        (fd, 50_000, 0, 0),
+        (fd, 50_000, 1, 0),
         (999, 5, 0, 0),
     ]
 ], heard
@@ -234,7 +239,37 @@ print("heard")
 """
 
 
+AUDITED_FLAGS = """
+import sys
+import cffimmap
+
+heard = []
+sys.addaudithook(lambda event, arguments: heard.append((event, arguments)) if event.startswith("mmap") else None)
+module = cffimmap if sys.argv[2] == "cffimmap" else __import__("mmap")
+with open(sys.argv[1], "r+b") as file:
+    fd = file.fileno()
+    module.mmap(fd, 10, prot=module.PROT_READ)
+    module.mmap(fd, 10, prot=module.PROT_WRITE)
+    module.mmap(-1, 1, flags=module.MAP_PRIVATE)
+    try:
+        module.mmap(fd, 10, 2, 3, 1)
+    except ValueError:
+        pass
+assert heard == [
+    ("mmap.__new__", arguments) for arguments in [(fd, 10, 1, 0), (fd, 10, 2, 0), (-1, 1, 0, 0)]
+], heard
+print("heard")
+"""
+
+
+@needs("MAP_PRIVATE")
 @pytest.mark.differs("audit")
+def test_audit_event_tells_the_access_that_flags_mean(mmap: ModuleType, path: Path) -> None:
+    assert run_python(AUDITED_FLAGS, str(path), mmap.__name__) == "heard\n"
+
+
+@pytest.mark.differs("audit")
+@pytest.mark.differs("audit first")
 def test_audit_event_tells_what_is_mapped(mmap: ModuleType, path: Path) -> None:
     # An audit hook cannot be taken away again, hence another process.
     assert run_python(AUDITED, str(path), mmap.__name__) == "heard\n"

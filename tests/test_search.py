@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _files import PAGE, SIZE, Index, run_python
+from _needs import needs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -357,6 +358,7 @@ print("searched")
 """
 
 
+@needs("PROT_NONE")
 def test_memory_outside_the_range_is_not_read() -> None:
     assert run_python(PROTECTED) == "searched\n"
 

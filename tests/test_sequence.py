@@ -10,7 +10,6 @@ from _files import PAGE, Index
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cffimmap import MAP_PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -354,8 +353,8 @@ class TestIteration:
             m.resize(3)
             assert list(iterator) == []
 
-    def test_exhausted_iterator_stays_so(self, mmap: ModuleType) -> None:
-        with mmap.mmap(-1, 2, flags=MAP_PRIVATE) as m:
+    def test_exhausted_iterator_stays_so(self, mmap: ModuleType, file: Any) -> None:
+        with mmap.mmap(file.fileno(), 2) as m:
             iterator = iter(m)
             assert len(list(iterator)) == 2
             m.resize(4)
