@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -116,8 +117,12 @@ class TestLongerFiles:
 
 class TestErrors:
     def test_a_socket_is_no_file(self, mmap: ModuleType) -> None:
-        with socket.socket() as s, pytest.raises(OSError, match=r".") as raised:
-            mmap.mmap(s.fileno(), 10)
+        with contextlib.ExitStack() as stack:
+            s = stack.enter_context(socket.socket())
+            while s.fileno() < 100:  # a handle whose number may be a descriptor's too
+                s = stack.enter_context(socket.socket())
+            with pytest.raises(OSError, match=r".") as raised:
+                mmap.mmap(s.fileno(), 10)
         assert raised.value.errno == errno.EBADF
 
     @pytest.mark.parametrize("descriptor", [-2, -(2**31), 77, 5000, 2**31 - 1])
@@ -191,6 +196,14 @@ class TestContract:
         assert lib.cm_make_section(123_457, lib.CM_READ, 1, ffi.NULL, file, regular) == INVALID_HANDLE
         assert lib.cm_open_section("cffimmap-no-such-tag", file) == 2
         assert (file[0], size[0], regular[0]) == (5, 6, 7)
+
+    def test_a_duplicate_is_not_inherited_and_closed_alone(self, file: Any) -> None:
+        original, copy = ffi.new("cm_file *"), ffi.new("cm_file *")
+        assert lib.cm_file_of(file.fileno(), original) == 0
+        assert lib.cm_duplicate(original[0], copy) == 0
+        assert os.get_handle_inheritable(copy[0]) is False  # type: ignore[attr-defined, unused-ignore]
+        assert lib.cm_close(copy[0]) == 0
+        assert file.read(5) == b"hello"
 
     def test_unmapping_empties_the_range_and_only_once(self) -> None:
         fresh, section, existed = ffi.new("cm_range *"), ffi.new("cm_file *"), ffi.new("int *")
