@@ -26,6 +26,39 @@ NO_OWN_COPY = 77
 C_COMPILERS = ["gcc", "clang", "musl-gcc"]
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
 
+CONTRACT = HERE / "tests" / "contract"
+CROSS_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Icsrc"]
+CROSS_TARGETS = [
+    "x86_64-macos",
+    "aarch64-macos",
+    "x86_64-freebsd",
+    "aarch64-freebsd",
+    "x86-freebsd",
+    "x86_64-netbsd",
+    "aarch64-netbsd",
+    "x86-netbsd",
+    "x86_64-openbsd",
+    "aarch64-openbsd",
+    "x86_64-linux-gnu",
+    "aarch64-linux-gnu",
+    "x86-linux-gnu",
+    "arm-linux-gnueabihf",
+    "x86_64-linux-musl",
+    "aarch64-linux-musl",
+    "x86-linux-musl",
+    "arm-linux-musleabihf",
+    "x86_64-windows-gnu",
+    "aarch64-windows-gnu",
+]
+EMULATORS = {"aarch64-linux-musl": "qemu-aarch64", "arm-linux-musleabihf": "qemu-arm"}
+NATIVE_BUILDS = {
+    "native": [],
+    "32-bit": ["-m32"],
+    "sanitized": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    # This machine as a Unix that has none of Linux's own calls.
+    "not-linux": ["-U__linux__", "-D_GNU_SOURCE"],
+}
+
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "test_mmap"]
 # Virtualenv takes PyPy for `python3.9` when it runs on PyPy itself.
@@ -136,6 +169,69 @@ def warnings(session: nox.Session) -> None:
     for compiler in C_COMPILERS:
         for source in sorted((HERE / "csrc").glob("*.c")):
             session.run(compiler, *C_FLAGS, "-Icsrc", f"-I{headers}", str(source), external=True)
+
+
+def c_sources(target: str) -> list[str]:
+    """The C sources for a target, without csrc/cpython.c, which needs the target's own Python headers."""
+    left_out = ["cpython.c", "unix.c" if "windows" in target else "windows.c"]
+    return [str(path) for path in sorted((HERE / "csrc").glob("*.c")) if path.name not in left_out]
+
+
+def zig_cc(target: str) -> list[str]:
+    """zig's C compiler for a target. Windows has had the universal C runtime since version 10."""
+    return ["python", "-m", "ziglang", "cc", "-target", target, *(["-D_UCRT"] if "windows" in target else [])]
+
+
+def compile_for(session: nox.Session, target: str) -> None:
+    """Compiles for a target: a warning is an error, and so is a name of the module that its headers lack."""
+    session.log(f"== {target}")
+    processor, system = target.split("-")[:2]
+    test = [] if system == "windows" else [str(CONTRACT / "contract.c")]
+    # Not to os.devnull, beside which zig leaves an object for Windows in the working directory.
+    output = str(Path(session.create_tmp()).resolve() / "object")
+    for source in [*c_sources(target), *test]:
+        session.run(*zig_cc(target), *CROSS_FLAGS, "-c", "-o", output, source)
+    session.run("python", str(CONTRACT / "names.py"), system, processor, *zig_cc(target))
+
+
+def run_contract(session: nox.Session, name: str, compiler: list[str], emulator: list[str]) -> None:
+    """Builds and runs the contract's test."""
+    session.log(f"== contract, {name}")
+    program = str(Path(session.create_tmp()).resolve() / f"contract-{name}")
+    sources = [*c_sources("unix"), str(CONTRACT / "contract.c")]
+    session.run(*compiler, *CROSS_FLAGS, *sources, "-o", program, external=True)
+    session.run(*emulator, program, *(["--emulated"] if emulator else []), external=True)
+
+
+def need(session: nox.Session, present: bool, what: str, package: str) -> None:
+    """Ends the session with the name of the package that has what is lacking."""
+    if not present:
+        session.error(f"{what} is not here: apt-get install {package}")
+
+
+def has_32_bit_libraries(session: nox.Session) -> bool:
+    """Whether gcc finds the start of a 32-bit program: it answers with the bare name of what it does not find."""
+    answer = session.run("gcc", "-m32", "-print-file-name=crt1.o", silent=True, external=True)
+    return os.sep in str(answer)
+
+
+@nox.session
+def cross(session: nox.Session) -> None:
+    """The C sources for other systems and processors, and the contract's test on those that this machine can play.
+
+    The headers of the systems come with zig's C compiler. csrc/cpython.c is left out: Python's headers do not.
+    """
+    need(session, shutil.which("gcc") is not None, "gcc", "gcc")
+    need(session, has_32_bit_libraries(session), "the 32-bit C library", "gcc-multilib")
+    for emulator in EMULATORS.values():
+        need(session, shutil.which(emulator) is not None, emulator, "qemu-user")
+    session.install("ziglang")
+    for target in CROSS_TARGETS:
+        compile_for(session, target)
+    for name, flags in NATIVE_BUILDS.items():
+        run_contract(session, name, ["gcc", *flags], [])
+    for target, emulator in EMULATORS.items():
+        run_contract(session, target, zig_cc(target), [emulator])
 
 
 @nox.session

@@ -1,0 +1,1305 @@
+/*
+ * The contract of csrc/cffimmap.h, put to one platform's file without Python: `nox -s cross` runs it.
+ *
+ * Only the header's functions are under test. What asks the system itself does so to see what they have done. The
+ * last line says how many tests passed and failed.
+ */
+#if defined(__linux__)
+#define _GNU_SOURCE             /* mincore, MADV_ names under -std=c11 */
+#endif
+#define _FILE_OFFSET_BITS 64    /* pread beyond 2 GiB on 32-bit systems */
+
+#include "cffimmap.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+
+#define GIB (1024LL * 1024 * 1024)
+
+static const char *running;
+static int passed, failed, broken, skipped, emulated;
+
+/* A test ends at its first failure, as what follows may need what is lacking. */
+#define CHECK(condition)                                                                                          \
+    do {                                                                                                          \
+        if (!(condition)) {                                                                                       \
+            printf("FAILED %s, line %d: %s\n", running, __LINE__, #condition);                                    \
+            broken = 1;                                                                                           \
+            return;                                                                                               \
+        }                                                                                                         \
+    } while (0)
+
+/* What this system cannot show is said, and neither passes nor fails. */
+static void skip(const char *reason)
+{
+    printf("not checked: %s: %s\n", running, reason);
+    skipped = 1;
+}
+
+static int finish(void)
+{
+    printf("%d passed, %d failed\n", passed, failed);
+    fflush(stdout);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* A page that should be there and is not ends the run, but not without its name. */
+static void crashed(int number)
+{
+    printf("FAILED %s: signal %d\n", running, number);
+    failed++;
+    _Exit(finish());
+}
+
+static void give_up(const char *what)
+{
+    printf("FAILED %s: %s: %s\n", running, what, strerror(errno));
+    failed++;
+    exit(finish());
+}
+
+/* ---- what the system is asked ---- */
+
+enum { READ_WRITE = PROT_READ | PROT_WRITE, PRIVATE_MEMORY = MAP_PRIVATE | MAP_ANON };
+
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+typedef char file_name[4096];
+
+static int create(file_name path)
+{
+    const char *folder = getenv("TMPDIR");
+    int descriptor;
+
+    snprintf(path, sizeof(file_name), "%s/contract-XXXXXX", folder == NULL ? "/tmp" : folder);
+    descriptor = mkstemp(path);
+    if (descriptor == -1)
+        give_up("mkstemp");
+    return descriptor;
+}
+
+/* An empty file without a name. */
+static int open_file(void)
+{
+    file_name path;
+    int descriptor = create(path);
+
+    unlink(path);
+    return descriptor;
+}
+
+/* A file of three bytes that may not be written. */
+static int open_read_only(void)
+{
+    file_name path;
+    int writer = create(path), reader = open(path, O_RDONLY);
+
+    unlink(path);
+    if (reader == -1 || write(writer, "abc", 3) != 3)
+        give_up("open");
+    close(writer);
+    return reader;
+}
+
+/* A number that is no descriptor. */
+static cm_file closed_file(void)
+{
+    int descriptor = open_file();
+
+    close(descriptor);
+    return descriptor;
+}
+
+static void write_at(int descriptor, const char *text, long long offset)
+{
+    if (pwrite(descriptor, text, strlen(text), (off_t)offset) != (ssize_t)strlen(text))
+        give_up("pwrite");
+}
+
+/* The file's byte there, or -1 past its end. */
+static int byte_at(int descriptor, long long offset)
+{
+    unsigned char byte;
+
+    return pread(descriptor, &byte, 1, (off_t)offset) == 1 ? byte : -1;
+}
+
+/* A file of `pages` pages, each beginning with its letter, from `a` on. */
+static int lettered_file(int pages)
+{
+    int descriptor = open_file();
+    char letter[] = "a";
+
+    for (int i = 0; i < pages; i++, letter[0]++)
+        write_at(descriptor, letter, (long long)i * (long long)page_size());
+    if (ftruncate(descriptor, (off_t)pages * (off_t)page_size()) == -1)
+        give_up("ftruncate");
+    return descriptor;
+}
+
+/* Memory between two pages that nobody may touch. */
+static unsigned char *fenced(size_t pages)
+{
+    size_t page = page_size();
+    unsigned char *whole = mmap(NULL, (pages + 2) * page, PROT_NONE, PRIVATE_MEMORY, -1, 0);
+
+    if (whole == MAP_FAILED || mprotect(whole + page, pages * page, READ_WRITE) == -1)
+        give_up("mmap");
+    return whole + page;
+}
+
+/* Whether what a child process writes there is seen here. */
+static int is_shared(unsigned char *base)
+{
+    unsigned char before = *base;
+    pid_t child = fork();
+
+    if (child == -1)
+        give_up("fork");
+    if (child == 0) {
+        *base = (unsigned char)(before + 1);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    return *base != before;
+}
+
+/* Whether nothing is mapped at this page, by POSIX's msync. */
+static int is_gone(unsigned char *base)
+{
+    return msync(base, page_size(), MS_ASYNC) == -1 && errno == ENOMEM;
+}
+
+#if defined(__linux__)
+static int is_resident(unsigned char *base)
+{
+    unsigned char answer = 0;
+
+    return mincore(base, page_size(), &answer) == 0 && (answer & 1) == 1;
+}
+
+/* Whether the line of /proc/self/maps that an address lies in has a text. */
+static int maps_say(const void *address, const char *text)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long long start, end, wanted = (uintptr_t)address;
+    char line[4096];
+    int found = 0;
+
+    if (maps == NULL)
+        give_up("/proc/self/maps");
+    while (fgets(line, sizeof line, maps) != NULL)
+        if (sscanf(line, "%llx-%llx", &start, &end) == 2 && start <= wanted && wanted < end)
+            found = strstr(line, text) != NULL;
+    fclose(maps);
+    return found;
+}
+
+static int kernel_names_memory(void)
+{
+    unsigned char *base = fenced(1);
+
+    return prctl(0x53564d41, 0, base, page_size(), "probe") == 0 && maps_say(base, "[anon:probe]");
+}
+
+/* Linux has MADV_POPULATE_READ, 22, from 5.14 on; emulators ignore advice that they do not know. */
+static int kernel_populates(void)
+{
+    unsigned char *base = fenced(1);
+
+    return madvise(base, page_size(), 22) == 0 && is_resident(base);
+}
+#endif
+
+/* ---- helpers ---- */
+
+static cm_range map(int descriptor, size_t pages, int prot, int flags)
+{
+    cm_range range = {NULL, 0};
+
+    errno = cm_map(descriptor, pages * page_size(), prot, flags, 0, &range);
+    if (errno != 0)
+        give_up("cm_map");
+    return range;
+}
+
+static cm_range memory(size_t pages)
+{
+    return map(-1, pages, READ_WRITE, PRIVATE_MEMORY);
+}
+
+static void unmap(cm_range range)
+{
+    errno = cm_unmap(range.base, (size_t)range.length);
+    if (errno != 0)
+        give_up("cm_unmap");
+}
+
+/* What outputs hold before a call that must not write them. */
+static unsigned char marker;
+static const cm_range untouched = {&marker, 77};
+
+static int is_untouched(cm_range range)
+{
+    return range.base == untouched.base && range.length == untouched.length;
+}
+
+static int is_zero(const unsigned char *base, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (base[i] != 0)
+            return 0;
+    return 1;
+}
+
+static long long size_of(int descriptor)
+{
+    long long size = -1;
+    int regular = -1;
+
+    return cm_status(descriptor, &size, &regular) == 0 && regular == 1 ? size : -1;
+}
+
+/* A number below the limit, the same ones in every run (xorshift, Marsaglia 2003). */
+static size_t chance(size_t limit)
+{
+    static uint32_t state = 20031120;
+
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state % limit;
+}
+
+static void fill(unsigned char *target, size_t count, size_t letters)
+{
+    for (size_t i = 0; i < count; i++)
+        target[i] = (unsigned char)('a' + chance(letters));
+}
+
+/* ---- the system ---- */
+
+static void page_size_and_granularity_are_those_of_the_system(void)
+{
+    CHECK(cm_page_size() == (ptrdiff_t)page_size());
+    CHECK(cm_granularity() > 0);
+    CHECK(cm_granularity() % cm_page_size() == 0);
+}
+
+static long long constant(const char *name)
+{
+    for (size_t i = 0; i < cm_constant_count; i++)
+        if (strcmp(cm_constants[i].name, name) == 0)
+            return cm_constants[i].value;
+    return -1;
+}
+
+static void constants_have_the_values_of_the_headers(void)
+{
+    CHECK(constant("PROT_NONE") == PROT_NONE);
+    CHECK(constant("PROT_READ") == PROT_READ);
+    CHECK(constant("PROT_WRITE") == PROT_WRITE);
+    CHECK(constant("MAP_SHARED") == MAP_SHARED);
+    CHECK(constant("MAP_PRIVATE") == MAP_PRIVATE);
+    CHECK(constant("MAP_ANON") == MAP_ANON);
+    CHECK(constant("MS_SYNC") == MS_SYNC);
+}
+
+static void no_constant_is_listed_twice(void)
+{
+    for (size_t i = 0; i < cm_constant_count; i++)
+        for (size_t j = 0; j < i; j++)
+            CHECK(strcmp(cm_constants[i].name, cm_constants[j].name) != 0);
+}
+
+/* ---- files ---- */
+
+static void file_of_a_descriptor_is_the_same_file(void)
+{
+    int descriptor = lettered_file(1);
+    cm_file file = -1;
+    long long size;
+    int regular;
+
+    CHECK(cm_file_of(descriptor, &file) == 0);
+    CHECK(cm_status(file, &size, &regular) == 0);
+    CHECK(size == (long long)page_size());
+    CHECK(byte_at(descriptor, 0) == 'a');
+    close(descriptor);
+}
+
+static void status_of_a_regular_file(void)
+{
+    int descriptor = open_file();
+
+    CHECK(size_of(descriptor) == 0);
+    write_at(descriptor, "abc", 0);
+    CHECK(size_of(descriptor) == 3);
+    close(descriptor);
+}
+
+static void status_of_a_pipe_is_not_regular(void)
+{
+    int ends[2], regular = -1;
+    long long size = -1;
+
+    CHECK(pipe(ends) == 0);
+    CHECK(cm_status(ends[0], &size, &regular) == 0);
+    CHECK(regular == 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void status_of_no_file_writes_nothing(void)
+{
+    long long size = 77;
+    int regular = 77;
+
+    CHECK(cm_status(closed_file(), &size, &regular) == EBADF);
+    CHECK(size == 77);
+    CHECK(regular == 77);
+}
+
+static void status_beyond_2_gib(void)
+{
+    int descriptor = open_file();
+
+    CHECK(cm_truncate(descriptor, 3 * GIB) == 0);
+    CHECK(size_of(descriptor) == 3 * GIB);
+    CHECK(cm_truncate(descriptor, 5 * GIB + 1) == 0);
+    CHECK(size_of(descriptor) == 5 * GIB + 1);
+    close(descriptor);
+}
+
+static void truncate_lengthens_with_zeros_and_shortens(void)
+{
+    int descriptor = open_file();
+
+    write_at(descriptor, "abc", 0);
+    CHECK(cm_truncate(descriptor, 10) == 0);
+    CHECK(size_of(descriptor) == 10);
+    CHECK(byte_at(descriptor, 2) == 'c');
+    CHECK(byte_at(descriptor, 9) == 0);
+    CHECK(cm_truncate(descriptor, 2) == 0);
+    CHECK(size_of(descriptor) == 2);
+    CHECK(cm_truncate(descriptor, 3) == 0);
+    CHECK(byte_at(descriptor, 2) == 0);
+    close(descriptor);
+}
+
+static void truncate_leaves_the_position(void)
+{
+    int descriptor = open_file();
+
+    CHECK(lseek(descriptor, 5, SEEK_SET) == 5);
+    CHECK(cm_truncate(descriptor, 100) == 0);
+    CHECK(cm_truncate(descriptor, 1) == 0);
+    CHECK(lseek(descriptor, 0, SEEK_CUR) == 5);
+    close(descriptor);
+}
+
+static void truncate_that_fails_changes_nothing(void)
+{
+    int descriptor = lettered_file(1);
+
+    CHECK(cm_truncate(closed_file(), 0) == EBADF);
+    CHECK(cm_truncate(descriptor, -1) == EINVAL);
+    CHECK(size_of(descriptor) == (long long)page_size());
+    close(descriptor);
+}
+
+static void sync_file_is_there_where_a_map_needs_it(void)
+{
+    int descriptor = lettered_file(1);
+
+#if defined(__APPLE__)
+    CHECK(cm_sync_file(descriptor) == 0);
+    CHECK(cm_sync_file(closed_file()) == EBADF);
+#else
+    CHECK(cm_sync_file(descriptor) == CM_UNSUPPORTED);
+#endif
+    close(descriptor);
+}
+
+static void duplicate_is_not_inherited(void)
+{
+    int descriptor = open_file();
+    cm_file copy = -1;
+
+    CHECK(cm_duplicate(descriptor, &copy) == 0);
+    CHECK(copy != descriptor);
+    CHECK((fcntl((int)copy, F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK(cm_close(copy) == 0);
+    close(descriptor);
+}
+
+static void duplicate_is_the_same_open_file_and_outlives_the_first(void)
+{
+    int descriptor = lettered_file(1);
+    cm_file copy = -1;
+
+    CHECK(cm_duplicate(descriptor, &copy) == 0);
+    CHECK(lseek(descriptor, 5, SEEK_SET) == 5);
+    CHECK(lseek((int)copy, 0, SEEK_CUR) == 5);
+    CHECK(cm_close(descriptor) == 0);
+    CHECK(byte_at((int)copy, 0) == 'a');
+    CHECK(cm_close(copy) == 0);
+}
+
+static void duplicate_of_no_file_writes_nothing(void)
+{
+    cm_file copy = 77;
+
+    CHECK(cm_duplicate(closed_file(), &copy) == EBADF);
+    CHECK(copy == 77);
+}
+
+static void close_twice_is_an_error(void)
+{
+    int descriptor = open_file();
+
+    CHECK(cm_close(descriptor) == 0);
+    CHECK(cm_close(descriptor) == EBADF);
+}
+
+/* ---- maps ---- */
+
+static void sections_are_for_windows_alone(void)
+{
+    cm_file section = 77;
+
+    CHECK(cm_make_section(-1, CM_WRITE, 1, NULL, &section) == CM_UNSUPPORTED);
+    CHECK(cm_open_section(L"tag", &section) == CM_UNSUPPORTED);
+    CHECK(section == 77);
+}
+
+static void shared_map_writes_the_file(void)
+{
+    int descriptor = lettered_file(2);
+    cm_range range = map(descriptor, 2, READ_WRITE, MAP_SHARED);
+
+    CHECK(range.length == (ptrdiff_t)(2 * page_size()));
+    CHECK(range.base[page_size()] == 'b');
+    range.base[1] = 'x';
+    CHECK(byte_at(descriptor, 1) == 'x');
+    write_at(descriptor, "y", 2);
+    CHECK(range.base[2] == 'y');
+    unmap(range);
+    close(descriptor);
+}
+
+static void private_map_leaves_the_file(void)
+{
+    int descriptor = lettered_file(1);
+    cm_range range = map(descriptor, 1, READ_WRITE, MAP_PRIVATE);
+
+    CHECK(range.base[0] == 'a');
+    range.base[0] = 'x';
+    CHECK(byte_at(descriptor, 0) == 'a');
+    unmap(range);
+    close(descriptor);
+}
+
+static void anonymous_map_is_zero(void)
+{
+    cm_range range = memory(3);
+
+    CHECK(is_zero(range.base, 3 * page_size()));
+    CHECK(!is_shared(range.base));
+    unmap(range);
+}
+
+static void map_outlives_the_descriptor(void)
+{
+    int descriptor = lettered_file(1);
+    cm_range range = map(descriptor, 1, PROT_READ, MAP_SHARED);
+
+    close(descriptor);
+    CHECK(range.base[0] == 'a');
+    unmap(range);
+}
+
+static void map_starts_at_the_offset(void)
+{
+    int descriptor = lettered_file(3);
+    cm_range range = untouched;
+
+    CHECK(cm_map(descriptor, page_size(), PROT_READ, MAP_SHARED, 2 * (long long)page_size(), &range) == 0);
+    CHECK(range.length == (ptrdiff_t)page_size());
+    CHECK(range.base[0] == 'c');
+    unmap(range);
+    close(descriptor);
+}
+
+static void map_beyond_4_gib(void)
+{
+    int descriptor = open_file();
+    cm_range range = untouched;
+
+    CHECK(cm_truncate(descriptor, 5 * GIB + (long long)page_size()) == 0);
+    CHECK(cm_map(descriptor, page_size(), READ_WRITE, MAP_SHARED, 5 * GIB, &range) == 0);
+    range.base[1] = 'x';
+    CHECK(byte_at(descriptor, 5 * GIB + 1) == 'x');
+    CHECK(byte_at(descriptor, GIB + 1) == 0);
+    unmap(range);
+    close(descriptor);
+}
+
+static int failed_map(cm_file file, size_t length, int prot, long long offset)
+{
+    cm_range range = untouched;
+    int code = cm_map(file, length, prot, MAP_SHARED, offset, &range);
+
+    return is_untouched(range) ? code : 0;
+}
+
+static void map_that_fails_writes_nothing(void)
+{
+    int descriptor = lettered_file(1), ends[2];
+
+    CHECK(pipe(ends) == 0);
+    CHECK(failed_map(closed_file(), page_size(), PROT_READ, 0) == EBADF);
+    CHECK(failed_map(descriptor, 0, PROT_READ, 0) == EINVAL);
+    CHECK(failed_map(descriptor, page_size(), PROT_READ, 1) == EINVAL);
+    CHECK(failed_map(ends[1], page_size(), READ_WRITE, 0) != 0);
+    close(ends[0]);
+    close(ends[1]);
+    close(descriptor);
+}
+
+static void file_for_reading_is_not_written(void)
+{
+    int descriptor = open_read_only();
+
+    CHECK(failed_map(descriptor, page_size(), READ_WRITE, 0) == EACCES);
+    CHECK(cm_truncate(descriptor, 0) > 0);
+    CHECK(size_of(descriptor) == 3);
+    close(descriptor);
+}
+
+static void unmap_ends_just_what_it_is_given(void)
+{
+    size_t page = page_size();
+    cm_range range = memory(3);
+
+    range.base[0] = range.base[2 * page] = 'x';
+    CHECK(cm_unmap(range.base + page, page) == 0);
+    CHECK(is_gone(range.base + page));
+    CHECK(range.base[0] == 'x');
+    CHECK(range.base[2 * page] == 'x');
+    CHECK(cm_unmap(range.base + 1, page) == EINVAL);
+    CHECK(range.base[0] == 'x');
+    unmap(range);
+    CHECK(is_gone(range.base));
+}
+
+/* ---- blank ---- */
+
+static void blank_pages_are_zero_and_writable(void)
+{
+    int descriptor = lettered_file(3);
+    size_t page = page_size();
+    cm_range range = map(descriptor, 3, PROT_READ, MAP_SHARED);
+
+    CHECK(cm_blank(range.base, 2 * page) == 0);
+    CHECK(is_zero(range.base, 2 * page));
+    CHECK(range.base[2 * page] == 'c');
+    range.base[0] = range.base[page] = 'x';
+    CHECK(byte_at(descriptor, 0) == 'a');
+    CHECK(byte_at(descriptor, (long long)page) == 'b');
+    unmap(range);
+    close(descriptor);
+}
+
+static void blank_pages_are_private(void)
+{
+    cm_range range = map(-1, 1, READ_WRITE, MAP_SHARED | MAP_ANON);
+
+    CHECK(is_shared(range.base));
+    CHECK(cm_blank(range.base, page_size()) == 0);
+    CHECK(!is_shared(range.base));
+    unmap(range);
+}
+
+static void blank_lets_the_file_go(void)
+{
+    int descriptor = lettered_file(1);
+    cm_range range = map(descriptor, 1, READ_WRITE, MAP_SHARED);
+
+#if defined(__linux__)
+    CHECK(maps_say(range.base, "contract-"));
+#endif
+    CHECK(cm_blank(range.base, page_size()) == 0);
+#if defined(__linux__)
+    CHECK(!maps_say(range.base, "contract-"));
+#endif
+    /* A page of a file would be gone now. */
+    CHECK(cm_truncate(descriptor, 0) == 0);
+    CHECK(range.base[0] == 0);
+    unmap(range);
+    close(descriptor);
+}
+
+#if defined(__linux__)
+static void blank_pages_cost_nothing(void)
+{
+    cm_range range = memory(2);
+
+    memset(range.base, 'x', 2 * page_size());
+    CHECK(is_resident(range.base));
+    CHECK(cm_blank(range.base, 2 * page_size()) == 0);
+    CHECK(!is_resident(range.base));
+    CHECK(!is_resident(range.base + page_size()));
+    unmap(range);
+}
+#endif
+
+static void blank_that_fails_changes_nothing(void)
+{
+    cm_range range = memory(2);
+
+    range.base[1] = 'x';
+    CHECK(cm_blank(range.base + 1, page_size()) == EINVAL);
+    CHECK(range.base[1] == 'x');
+    unmap(range);
+}
+
+/* ---- remap and twin ---- */
+
+#if defined(__linux__)
+static void remap_moves_with_the_content(void)
+{
+    size_t page = page_size();
+    cm_range both = memory(2), first = {both.base, (ptrdiff_t)page};
+
+    both.base[7] = 'x';
+    both.base[page] = 'y';
+    /* The second page stands in the way. */
+    CHECK(cm_remap(&first, 5 * page) == 0);
+    CHECK(first.base != both.base);
+    CHECK(first.length == (ptrdiff_t)(5 * page));
+    CHECK(first.base[7] == 'x');
+    CHECK(is_zero(first.base + page, 4 * page));
+    CHECK(is_gone(both.base));
+    CHECK(both.base[page] == 'y');
+    unmap(first);
+}
+
+static void remap_shortens(void)
+{
+    size_t page = page_size();
+    cm_range range = memory(3), whole = range;
+
+    range.base[0] = 'x';
+    CHECK(cm_remap(&range, page) == 0);
+    CHECK(range.length == (ptrdiff_t)page);
+    CHECK(range.base[0] == 'x');
+    CHECK(is_gone(whole.base + 2 * page));
+    unmap(range);
+}
+
+static void remap_follows_a_file_that_grew(void)
+{
+    int descriptor = lettered_file(1);
+    cm_range range = map(descriptor, 1, READ_WRITE, MAP_SHARED);
+
+    CHECK(cm_truncate(descriptor, 4 * (long long)page_size()) == 0);
+    CHECK(cm_remap(&range, 4 * page_size()) == 0);
+    CHECK(range.base[0] == 'a');
+    range.base[3 * page_size()] = 'x';
+    CHECK(byte_at(descriptor, 3 * (long long)page_size()) == 'x');
+    unmap(range);
+    close(descriptor);
+}
+
+static void remap_that_fails_changes_nothing(void)
+{
+    cm_range range = memory(1), before = range;
+
+    range.base[0] = 'x';
+    CHECK(cm_remap(&range, 0) == EINVAL);
+    CHECK(cm_remap(&range, SIZE_MAX - 2 * page_size() + 1) > 0);
+    CHECK(range.base == before.base && range.length == before.length);
+    CHECK(range.base[0] == 'x');
+    unmap(range);
+}
+
+static void twin_has_the_same_pages(void)
+{
+    size_t page = page_size();
+    cm_range range = map(-1, 2, READ_WRITE, MAP_SHARED | MAP_ANON), twin = untouched;
+
+    CHECK(cm_twin(range.base, 2 * page, &twin) == 0);
+    CHECK(twin.length == (ptrdiff_t)(2 * page));
+    CHECK(twin.base != range.base);
+    range.base[page] = 'x';
+    CHECK(twin.base[page] == 'x');
+    twin.base[0] = 'y';
+    CHECK(range.base[0] == 'y');
+    unmap(twin);
+    CHECK(range.base[page] == 'x');
+    unmap(range);
+}
+
+static void twin_of_a_file_may_be_longer(void)
+{
+    int descriptor = lettered_file(3);
+    cm_range range = map(descriptor, 1, READ_WRITE, MAP_SHARED), twin = untouched;
+
+    CHECK(cm_twin(range.base, 3 * page_size(), &twin) == 0);
+    CHECK(twin.base[2 * page_size()] == 'c');
+    unmap(range);
+    twin.base[0] = 'x';
+    CHECK(byte_at(descriptor, 0) == 'x');
+    unmap(twin);
+    close(descriptor);
+}
+
+static void twin_that_fails_writes_nothing(void)
+{
+    cm_range range = map(-1, 1, READ_WRITE, MAP_SHARED | MAP_ANON), twin = untouched;
+
+    range.base[0] = 'x';
+    CHECK(cm_twin(range.base, 0, &twin) == EINVAL);
+    CHECK(is_untouched(twin));
+    CHECK(range.base[0] == 'x');
+    unmap(range);
+}
+#else
+static void remap_and_twin_are_not_supported(void)
+{
+    cm_range range = memory(1), before = range, twin = untouched;
+
+    range.base[0] = 'x';
+    CHECK(cm_remap(&range, 2 * page_size()) == CM_UNSUPPORTED);
+    CHECK(range.base == before.base && range.length == before.length);
+    CHECK(cm_twin(range.base, page_size(), &twin) == CM_UNSUPPORTED);
+    CHECK(is_untouched(twin));
+    CHECK(range.base[0] == 'x');
+    unmap(range);
+}
+#endif
+
+/* ---- sync, advice, names ---- */
+
+static void sync_covers_the_range_from_the_offset_on(void)
+{
+    int descriptor = lettered_file(2);
+    size_t page = page_size();
+    cm_range range = map(descriptor, 2, READ_WRITE, MAP_SHARED);
+
+    CHECK(cm_sync(range.base, 0, 2 * page, MS_SYNC) == 0);
+    CHECK(cm_sync(range.base, page, page, MS_ASYNC) == 0);
+    CHECK(cm_unmap(range.base + page, page) == 0);
+    CHECK(cm_sync(range.base, 0, page, MS_SYNC) == 0);
+    CHECK(cm_sync(range.base, page, page, MS_SYNC) == ENOMEM);
+    CHECK(cm_sync(range.base, 0, page, MS_SYNC | MS_ASYNC) == EINVAL);
+    unmap(range);
+    close(descriptor);
+}
+
+static void advice_is_taken_or_refused(void)
+{
+    cm_range range = memory(2);
+
+    CHECK(cm_advise(range.base, 0, 2 * page_size(), MADV_NORMAL) == 0);
+    CHECK(cm_advise(range.base, page_size(), page_size(), MADV_RANDOM) == 0);
+    CHECK(cm_advise(range.base, 0, page_size(), 12345) == EINVAL);
+    unmap(range);
+}
+
+#if defined(__linux__)
+static void advice_is_for_the_range_from_the_offset_on(void)
+{
+    size_t page = page_size();
+    cm_range range = memory(3);
+
+    memset(range.base, 'x', 3 * page);
+    /* Here it is no mere advice: the pages are zero at once. */
+    CHECK(cm_advise(range.base, page, page, MADV_DONTNEED) == 0);
+    CHECK(range.base[page - 1] == 'x');
+    CHECK(is_zero(range.base + page, page));
+    CHECK(range.base[2 * page] == 'x');
+    CHECK(cm_advise(range.base, 1, page, MADV_DONTNEED) == EINVAL);
+    unmap(range);
+}
+
+static void populate_brings_in_every_page_that_the_range_touches(void)
+{
+    size_t page = page_size();
+    cm_range range = memory(4);
+
+    if (!kernel_populates()) {
+        skip("the kernel lacks MADV_POPULATE_READ");
+        return;
+    }
+    CHECK(cm_populate(range.base, 2 * page - 1, 2) == 0);
+    CHECK(!is_resident(range.base));
+    CHECK(is_resident(range.base + page));
+    CHECK(is_resident(range.base + 2 * page));
+    CHECK(!is_resident(range.base + 3 * page));
+    unmap(range);
+}
+
+static void populate_past_the_end_of_the_file_is_an_error(void)
+{
+    int descriptor = lettered_file(1);
+    cm_range range = map(descriptor, 3, READ_WRITE, MAP_SHARED);
+
+    if (!kernel_populates()) {
+        skip("the kernel lacks MADV_POPULATE_READ");
+        return;
+    }
+    CHECK(cm_populate(range.base, 0, 1) == 0);
+    CHECK(cm_populate(range.base, 0, 3 * page_size()) == EFAULT);
+    CHECK(range.base[0] == 'a');
+    unmap(range);
+    close(descriptor);
+}
+
+static void name_is_seen_in_the_list_of_mappings(void)
+{
+    cm_range range = memory(1);
+
+    if (!kernel_names_memory()) {
+        CHECK(cm_set_name(range.base, page_size(), "contract") == EINVAL);
+        skip("the kernel lacks PR_SET_VMA_ANON_NAME");
+        return;
+    }
+    CHECK(cm_set_name(range.base, page_size(), "contract") == 0);
+    CHECK(maps_say(range.base, "[anon:contract]"));
+    CHECK(cm_set_name(range.base, page_size(), "a[b") == EINVAL);
+    unmap(range);
+}
+#else
+static void populate_and_names_are_not_supported(void)
+{
+    cm_range range = memory(1);
+
+#if !defined(MADV_POPULATE_READ)
+    CHECK(cm_populate(range.base, 0, page_size()) == CM_UNSUPPORTED);
+#endif
+    CHECK(cm_set_name(range.base, page_size(), "contract") == CM_UNSUPPORTED);
+    unmap(range);
+}
+#endif
+
+/* ---- copies ---- */
+
+enum { SMALL = 300 };
+
+static void move_lets_source_and_target_overlap(void)
+{
+    unsigned char memory[SMALL], expected[SMALL], saved[SMALL];
+
+    for (int round = 0; round < 2000; round++) {
+        size_t count = chance(SMALL + 1);
+        size_t source = chance(SMALL - count + 1), target = chance(SMALL - count + 1);
+
+        fill(memory, SMALL, 26);
+        memcpy(expected, memory, SMALL);
+        memcpy(saved, memory, SMALL);
+        for (size_t i = 0; i < count; i++)
+            expected[target + i] = saved[source + i];
+        cm_move(memory, target, source, count);
+        CHECK(memcmp(memory, expected, SMALL) == 0);
+    }
+}
+
+static void store_copies_from_elsewhere_and_from_the_same_memory(void)
+{
+    unsigned char memory[] = "abcdef";
+
+    cm_store(memory, 2, (const unsigned char *)"xy", 2);
+    CHECK(strcmp((char *)memory, "abxyef") == 0);
+    cm_store(memory, 1, memory, 5);
+    CHECK(strcmp((char *)memory, "aabxye") == 0);
+    cm_store(memory, 0, memory + 1, 5);
+    CHECK(strcmp((char *)memory, "abxyee") == 0);
+    cm_store(memory, 6, memory, 0);
+    CHECK(strcmp((char *)memory, "abxyee") == 0);
+}
+
+typedef struct {
+    size_t start, count;
+    ptrdiff_t step;
+} stride;
+
+/* One of those that stay within SMALL bytes. */
+static stride any_stride(void)
+{
+    size_t step = chance(20), count = 1 + chance(SMALL / (step + 1));
+    size_t length = (count - 1) * step + 1, start = chance(SMALL - length + 1);
+
+    if (chance(2) == 0)
+        return (stride){start, count, (ptrdiff_t)step};
+    return (stride){start + length - 1, count, -(ptrdiff_t)step};
+}
+
+static size_t place(stride s, size_t i)
+{
+    return (size_t)((ptrdiff_t)s.start + (ptrdiff_t)i * s.step);
+}
+
+static void gather_takes_every_step_either_way(void)
+{
+    unsigned char memory[SMALL], target[SMALL];
+
+    fill(memory, SMALL, 200);
+    for (int round = 0; round < 2000; round++) {
+        stride s = any_stride();
+
+        memset(target, 0, SMALL);
+        cm_gather(memory, s.start, s.step, s.count, target);
+        for (size_t i = 0; i < s.count; i++)
+            CHECK(target[i] == memory[place(s, i)]);
+        CHECK(is_zero(target + s.count, SMALL - s.count));
+    }
+}
+
+static void scatter_sets_every_step_either_way(void)
+{
+    unsigned char memory[SMALL], expected[SMALL], source[SMALL];
+
+    fill(source, SMALL, 200);
+    for (int round = 0; round < 2000; round++) {
+        stride s = any_stride();
+
+        memset(memory, 0, SMALL);
+        memset(expected, 0, SMALL);
+        for (size_t i = 0; i < s.count; i++)
+            expected[place(s, i)] = source[i];
+        cm_scatter(memory, s.start, s.step, s.count, source);
+        CHECK(memcmp(memory, expected, SMALL) == 0);
+    }
+}
+
+static void strides_in_the_same_memory_read_what_it_has_become(void)
+{
+    unsigned char memory[] = "abcdef";
+
+    cm_scatter(memory, 1, 1, 5, memory);
+    CHECK(strcmp((char *)memory, "aaaaaa") == 0);
+    memory[5] = 'z';
+    cm_gather(memory, 5, -1, 5, memory + 1);
+    CHECK(strcmp((char *)memory, "azaaaz") == 0);
+    cm_gather(memory, 0, 1, 0, memory);
+    cm_scatter(memory, 0, 1, 0, memory);
+    CHECK(strcmp((char *)memory, "azaaaz") == 0);
+}
+
+/* ---- search ---- */
+
+static void line_ends_after_the_newline_or_at_the_end(void)
+{
+    const unsigned char *text = (const unsigned char *)"ab\n\ncd\n";
+
+    CHECK(cm_line_end(text, 0, 7) == 3);
+    CHECK(cm_line_end(text, 2, 7) == 3);
+    CHECK(cm_line_end(text, 3, 7) == 4);
+    CHECK(cm_line_end(text, 4, 7) == 7);
+    CHECK(cm_line_end(text, 4, 6) == 6);
+    CHECK(cm_line_end(text, 0, 2) == 2);
+    CHECK(cm_line_end(text, 5, 5) == 5);
+}
+
+/* One search: `needle` within [start, end) of `text`. */
+typedef struct {
+    const unsigned char *text, *needle;
+    size_t start, end, count;
+} query;
+
+static int occurs(const query *q, size_t position)
+{
+    return memcmp(q->text + position, q->needle, q->count) == 0;
+}
+
+static ptrdiff_t naive_find(const query *q)
+{
+    for (size_t i = q->start; i + q->count <= q->end; i++)
+        if (occurs(q, i))
+            return (ptrdiff_t)i;
+    return -1;
+}
+
+static ptrdiff_t naive_rfind(const query *q)
+{
+    for (size_t i = q->end + 1; i-- > q->start;)
+        if (i + q->count <= q->end && occurs(q, i))
+            return (ptrdiff_t)i;
+    return -1;
+}
+
+static int agrees(query q)
+{
+    return cm_find(q.text, q.start, q.end, q.needle, q.count) == naive_find(&q) &&
+           cm_rfind(q.text, q.start, q.end, q.needle, q.count) == naive_rfind(&q);
+}
+
+enum { TEXT_PAGES = 10, NEEDLE_PAGES = 1 };
+
+/* Where searched memory lies: the pages around it cannot be read, so that a search that strays ends the test. */
+static unsigned char *text_memory, *needle_memory;
+
+static void make_search_memory(void)
+{
+    text_memory = fenced(TEXT_PAGES);
+    needle_memory = fenced(NEEDLE_PAGES);
+}
+
+/* `length` bytes that touch the one fence or the other. */
+static unsigned char *beside_a_fence(unsigned char *memory, size_t pages, size_t length)
+{
+    return chance(2) == 0 ? memory : memory + pages * page_size() - length;
+}
+
+static query any_query(size_t text_length, size_t needle_length, size_t letters)
+{
+    unsigned char *text = beside_a_fence(text_memory, TEXT_PAGES, text_length);
+    unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, needle_length);
+    query q = {text, needle, 0, text_length, needle_length};
+
+    fill(text, text_length, letters);
+    /* Half the needles are made like the text, the others are taken from it, where it is long enough. */
+    if (chance(2) == 0 || needle_length > text_length)
+        fill(needle, needle_length, letters);
+    else
+        memcpy(needle, text + chance(text_length - needle_length + 1), needle_length);
+    if (chance(2) == 0) {
+        q.start = chance(text_length + 1);
+        q.end = q.start + chance(text_length - q.start + 1);
+    }
+    return q;
+}
+
+static void find_and_rfind_agree_with_a_naive_search(void)
+{
+    static const size_t letters[] = {1, 2, 3, 26, 150};
+
+    for (int round = 0; round < 40000; round++)
+        CHECK(agrees(any_query(chance(200), chance(round % 2 ? 5 : 70), letters[round % 5])));
+}
+
+/* Two letters in a pattern that repeats, with a few faults: what the search goes over to Two-Way for. */
+static void fill_with_a_period(unsigned char *target, size_t count, size_t period, size_t faults)
+{
+    fill(target, period, 2);
+    for (size_t i = period; i < count; i++)
+        target[i] = target[i - period];
+    while (faults-- > 0)
+        target[chance(count)] ^= 'a' ^ 'b';
+}
+
+static query repetitive_query(void)
+{
+    size_t text_length = 20000 + chance(TEXT_PAGES * 4096 - 20000 + 1), count = 65 + chance(500);
+    unsigned char *text = beside_a_fence(text_memory, TEXT_PAGES, text_length);
+    unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, count);
+
+    fill_with_a_period(text, text_length, 1 + chance(6), chance(12));
+    memcpy(needle, text + chance(text_length - count + 1), count);
+    if (chance(3) != 0)
+        needle[chance(count)] ^= 'a' ^ 'b';
+    return (query){text, needle, chance(100), text_length - chance(100), count};
+}
+
+static void search_of_repetitive_text_agrees_with_a_naive_one(void)
+{
+    for (int round = 0; round < 150; round++)
+        CHECK(agrees(repetitive_query()));
+}
+
+enum { RUN = 6000, MIDDLE = 200 };
+
+/* Begins and ends with an a, so that a run of that letter is all false candidates, after which Two-Way takes over. */
+static void fit_to_runs(unsigned char *needle, size_t count)
+{
+    needle[0] = needle[count - 1] = 'a';
+    if (memchr(needle, 'b', count) == NULL)
+        needle[count / 2] = 'b';
+}
+
+static void two_way_agrees_with_a_naive_search(void)
+{
+    unsigned char *text = text_memory, *middle = text + RUN;
+
+    memset(text, 'a', RUN + MIDDLE + RUN);
+    for (int round = 0; round < 1500; round++) {
+        size_t count = 3 + chance(60);
+        unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, count);
+        /* It has a b, and so lies in the middle at least in part. */
+        query q = {text, needle, RUN - count, RUN + MIDDLE + count, count};
+
+        fill_with_a_period(middle, MIDDLE, 1 + chance(12), chance(6));
+        memcpy(needle, middle + chance(MIDDLE - count + 1), count);
+        if (chance(2) == 0)
+            needle[chance(count)] ^= 'a' ^ 'b';
+        fit_to_runs(needle, count);
+        CHECK(cm_find(text, 0, RUN + MIDDLE + RUN, needle, count) == naive_find(&q));
+        CHECK(cm_rfind(text, 0, RUN + MIDDLE + RUN, needle, count) == naive_rfind(&q));
+    }
+}
+
+/* `as` of the letter a, then a b, then `more` of a. */
+static size_t a_b_a(unsigned char *needle, size_t as, size_t more)
+{
+    memset(needle, 'a', as + 1 + more);
+    needle[as] = 'b';
+    return as + 1 + more;
+}
+
+static void needles_of_one_letter_with_a_fault(void)
+{
+    size_t length = TEXT_PAGES * page_size();
+    query q = {text_memory, needle_memory, 0, length, 0};
+
+    memset(text_memory, 'a', length);
+    for (size_t as = 0; as <= 400; as += 100)
+        for (size_t more = 0; more <= 400; more += 100) {
+            q.count = a_b_a(needle_memory, as, more);
+            text_memory[length - 1000] = 'a';
+            CHECK(agrees(q));
+            text_memory[length - 1000] = 'b';
+            CHECK(agrees(q));
+            CHECK(cm_find(q.text, 0, length, q.needle, q.count) == (ptrdiff_t)(length - 1000 - as));
+            CHECK(cm_rfind(q.text, 0, length, q.needle, q.count) == (ptrdiff_t)(length - 1000 - as));
+        }
+}
+
+static void empty_needle_is_at_either_end(void)
+{
+    const unsigned char *text = (const unsigned char *)"abc";
+
+    CHECK(cm_find(text, 1, 3, text, 0) == 1);
+    CHECK(cm_rfind(text, 1, 3, text, 0) == 3);
+    CHECK(cm_find(text, 2, 2, text, 0) == 2);
+    CHECK(cm_rfind(text, 2, 2, text, 0) == 2);
+}
+
+static void needle_longer_than_the_range_is_not_there(void)
+{
+    const unsigned char *text = (const unsigned char *)"abc";
+
+    CHECK(cm_find(text, 0, 2, text, 3) == -1);
+    CHECK(cm_rfind(text, 0, 2, text, 3) == -1);
+    CHECK(cm_find(text, 3, 3, text, 1) == -1);
+    CHECK(cm_rfind(text, 3, 3, text, 1) == -1);
+}
+
+/* ---- all of them ---- */
+
+typedef struct {
+    const char *name;
+    void (*run)(void);
+    int of_kernel;
+} test;
+
+#define TEST(name) {#name, name, 0}
+/* What emulators of another processor answer themselves, and not as the kernel does (QEMU 7.2: offsets beyond 4 GiB
+ * on 32-bit systems, memory that was unmapped, the errors of mremap and madvise). */
+#define TEST_OF_KERNEL(name) {#name, name, 1}
+
+static const test tests[] = {
+    TEST(page_size_and_granularity_are_those_of_the_system),
+    TEST(constants_have_the_values_of_the_headers),
+    TEST(no_constant_is_listed_twice),
+    TEST(file_of_a_descriptor_is_the_same_file),
+    TEST(status_of_a_regular_file),
+    TEST(status_of_a_pipe_is_not_regular),
+    TEST(status_of_no_file_writes_nothing),
+    TEST(status_beyond_2_gib),
+    TEST(truncate_lengthens_with_zeros_and_shortens),
+    TEST(truncate_leaves_the_position),
+    TEST(truncate_that_fails_changes_nothing),
+    TEST(sync_file_is_there_where_a_map_needs_it),
+    TEST(duplicate_is_not_inherited),
+    TEST(duplicate_is_the_same_open_file_and_outlives_the_first),
+    TEST(duplicate_of_no_file_writes_nothing),
+    TEST(close_twice_is_an_error),
+    TEST(sections_are_for_windows_alone),
+    TEST(shared_map_writes_the_file),
+    TEST(private_map_leaves_the_file),
+    TEST(anonymous_map_is_zero),
+    TEST(map_outlives_the_descriptor),
+    TEST(map_starts_at_the_offset),
+    TEST_OF_KERNEL(map_beyond_4_gib),
+    TEST(map_that_fails_writes_nothing),
+    TEST(file_for_reading_is_not_written),
+    TEST_OF_KERNEL(unmap_ends_just_what_it_is_given),
+    TEST(blank_pages_are_zero_and_writable),
+    TEST(blank_pages_are_private),
+    TEST(blank_lets_the_file_go),
+    TEST(blank_that_fails_changes_nothing),
+#if defined(__linux__)
+    TEST(blank_pages_cost_nothing),
+    TEST(advice_is_for_the_range_from_the_offset_on),
+    TEST_OF_KERNEL(remap_moves_with_the_content),
+    TEST_OF_KERNEL(remap_shortens),
+    TEST(remap_follows_a_file_that_grew),
+    TEST_OF_KERNEL(remap_that_fails_changes_nothing),
+    TEST_OF_KERNEL(twin_has_the_same_pages),
+    TEST_OF_KERNEL(twin_of_a_file_may_be_longer),
+    TEST_OF_KERNEL(twin_that_fails_writes_nothing),
+    TEST_OF_KERNEL(populate_brings_in_every_page_that_the_range_touches),
+    TEST_OF_KERNEL(populate_past_the_end_of_the_file_is_an_error),
+    TEST_OF_KERNEL(name_is_seen_in_the_list_of_mappings),
+#else
+    TEST(remap_and_twin_are_not_supported),
+    TEST(populate_and_names_are_not_supported),
+#endif
+    TEST_OF_KERNEL(sync_covers_the_range_from_the_offset_on),
+    TEST_OF_KERNEL(advice_is_taken_or_refused),
+    TEST(move_lets_source_and_target_overlap),
+    TEST(store_copies_from_elsewhere_and_from_the_same_memory),
+    TEST(gather_takes_every_step_either_way),
+    TEST(scatter_sets_every_step_either_way),
+    TEST(strides_in_the_same_memory_read_what_it_has_become),
+    TEST(line_ends_after_the_newline_or_at_the_end),
+    TEST(find_and_rfind_agree_with_a_naive_search),
+    TEST(search_of_repetitive_text_agrees_with_a_naive_one),
+    TEST(two_way_agrees_with_a_naive_search),
+    TEST(needles_of_one_letter_with_a_fault),
+    TEST(empty_needle_is_at_either_end),
+    TEST(needle_longer_than_the_range_is_not_there),
+};
+
+static void run(const test *t)
+{
+    running = t->name;
+    broken = skipped = 0;
+    if (t->of_kernel && emulated)
+        skip("an emulator answers");
+    else
+        t->run();
+    if (broken)
+        failed++;
+    else if (!skipped)
+        passed++;
+}
+
+/* --emulated: another processor is played, and its system calls with it. */
+int main(int count, char **arguments)
+{
+    emulated = count > 1 && strcmp(arguments[1], "--emulated") == 0;
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+    make_search_memory();
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        run(&tests[i]);
+    return finish();
+}
