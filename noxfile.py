@@ -216,7 +216,7 @@ def wheels(session: nox.Session) -> None:
         session.notify(f"wheel_tests-{interpreter}")
 
 
-# On one interpreter for all: auditwheel does not run on PyPy 7.3.11, nor its newest on 3.9.
+# On one interpreter for all: auditwheel does not run on PyPy 7.3.11.
 @nox.session(python="3.13")
 def repair_wheels(session: nox.Session) -> None:
     """Repairs the wheels that were built, and checks that an abi3 wheel uses the limited API alone."""
