@@ -6,9 +6,11 @@ The tests run on every supported interpreter that is on the machine; nox names t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sysconfig
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import nox
@@ -57,6 +59,45 @@ NATIVE_BUILDS = {
     "sanitized": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # This machine as a Unix that has none of Linux's own calls.
     "not-linux": ["-U__linux__", "-D_GNU_SOURCE"],
+
+# The wheel that 3.12 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
+# that no other interpreter finds it.
+ABI3_BUILDER = "3.12"
+WHEEL_BUILDERS = ["3.9", "3.10", "3.11", ABI3_BUILDER, "pypy3"]
+NEWER = ["3.12", "3.13", "3.14", "3.15"]
+BUILT = HERE / "dist" / "built"
+WHEELHOUSE = HERE / "dist" / "wheels"
+COMPILERS = ["cc", "c++", "gcc", "g++", "clang", "clang++", "tcc", "musl-gcc", "cl"]
+
+# Ends with the names of those programs in its arguments that the environment's PATH has, or well.
+REFUSE_PROGRAMS = "import shutil, sys; sys.exit(' '.join(filter(shutil.which, sys.argv[1:])) or None)"
+
+# What an interpreter calls a wheel for itself alone.
+OWN_TAGS = """
+from packaging.tags import sys_tags
+tag = next(sys_tags())
+print(f"{tag.interpreter}-{tag.abi}")
+"""
+
+# Runs cibuildwheel as if on a machine of the kind in the first argument, which decides what it builds.
+CIBUILDWHEEL_ON = """
+import platform, runpy, sys
+machine = sys.argv.pop(1)
+platform.machine = lambda: machine
+runpy.run_module("cibuildwheel", run_name="__main__")
+"""
+
+# What cibuildwheel builds on the machines of .github/workflows/build.yml, or only tests, with the wheel of 3.12.
+CP = ["cp39", "cp310", "cp311", "cp312", "cp313", "cp314", "cp315"]
+PP = ["pp310", "pp311"]
+TESTED_ONLY = ["cp313", "cp314", "cp315"]
+MACHINES = {
+    ("linux", "x86_64"): {"manylinux_x86_64": [*CP, *PP], "musllinux_x86_64": CP},
+    ("linux", "aarch64"): {"manylinux_aarch64": [*CP, *PP], "musllinux_aarch64": CP},
+    ("macos", "x86_64"): {"macosx_x86_64": [*CP, *PP]},
+    ("macos", "arm64"): {"macosx_arm64": [*CP, *PP]},
+    ("windows", "AMD64"): {"win_amd64": [*CP, *PP]},
+    ("windows", "ARM64"): {"win_arm64": CP[2:]},
 }
 
 nox.needs_version = ">=2025.2.9"
@@ -248,6 +289,124 @@ def sdist(session: nox.Session) -> None:
     install(session, "test", str(source))
     session.chdir(source)
     run_pytest(session, "-q", *session.posargs)
+
+
+@nox.session(python=WHEEL_BUILDERS)
+def wheels(session: nox.Session) -> None:
+    """Builds the interpreter's wheel from the source distribution, and has it repaired and tested."""
+    session.install("build", "packaging")
+    folder = Path(session.create_tmp()).resolve() / "built"
+    shutil.rmtree(folder, ignore_errors=True)
+    # Without --wheel: the wheel is built from the source distribution's contents.
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (wheel,) = folder.glob("*.whl")
+    abi3 = session.python == ABI3_BUILDER
+    tags = "cp312-abi3" if abi3 else printed(session, "-c", OWN_TAGS)
+    if f"-{tags}-linux_" not in wheel.name:
+        session.error(f"{wheel.name} is not tagged {tags}-linux_...")
+    BUILT.mkdir(parents=True, exist_ok=True)
+    shutil.move(wheel, BUILT / wheel.name)
+    session.notify("repair_wheels")
+    for interpreter in NEWER if abi3 else [session.python]:
+        session.notify(f"wheel_tests-{interpreter}")
+
+
+# On one interpreter for all: auditwheel does not run on PyPy 7.3.11.
+@nox.session(python="3.13")
+def repair_wheels(session: nox.Session) -> None:
+    """Repairs the wheels that were built, and checks that an abi3 wheel uses the limited API alone."""
+    install(session, "wheels")
+    for wheel in sorted(BUILT.glob("*.whl")):
+        repaired = repair(session, wheel)
+        session.run("auditwheel", "show", str(repaired))
+        if "-abi3-" in repaired.name:
+            session.run("abi3audit", "--strict", "--report", str(repaired))
+        wheel.unlink()
+
+
+def repair(session: nox.Session, wheel: Path) -> Path:
+    """Has auditwheel give a wheel a manylinux tag and nothing else, in the place of an older one with its tags."""
+    wanted = f"{wheel.name.rsplit('-', 1)[0]}-manylinux_*.whl"
+    for old in WHEELHOUSE.glob(wanted):
+        old.unlink()
+    session.run("auditwheel", "repair", "--wheel-dir", str(WHEELHOUSE), str(wheel))
+    (repaired,) = WHEELHOUSE.glob(wanted)
+    return repaired
+
+
+def printed(session: nox.Session, *arguments: str) -> str:
+    """What the session's Python prints, without the line end."""
+    return str(session.run("python", *arguments, silent=True, log=False)).strip()
+
+
+# As a user installs it: an environment never used before, whatever nox is told to keep.
+@nox.session(python=INTERPRETERS, reuse_venv=False)
+def wheel_tests(session: nox.Session) -> None:
+    """Installs the repaired wheel that fits the interpreter, with no compiler in reach, and runs all tests on it."""
+    path = {"PATH": session.bin}
+    session.run("python", "-c", REFUSE_PROGRAMS, *COMPILERS, env=path)
+    dependencies = GROUPS["project"]["dependencies"]
+    requirements = nox.project.dependency_groups(GROUPS, "test")
+    session.install("--only-binary", ":all:", *dependencies, *requirements, env=path)
+    # Not from an index, and never built: the wheel from the folder that fits, or none.
+    here = ["--no-index", "--find-links", str(WHEELHOUSE)]
+    session.install("--only-binary", ":all:", *here, "cffimmap", env=path)
+    with session.chdir("tests"):
+        session.run("python", "-m", "cffimmap", "info", env=path)
+    session.run("pytest", *session.posargs, env=path)
+
+
+@nox.session(python="3.13")
+def workflows(session: nox.Session) -> None:
+    """The workflows of .github against their schemas and zizmor's audits, and which wheels they would build."""
+    install(session, "workflows")
+    files = [str(path) for path in sorted((HERE / ".github" / "workflows").glob("*.yml"))]
+    for schema in ["vendor.github-workflows", "custom.github-workflows-require-timeout"]:
+        session.run("check-jsonschema", "--builtin-schema", schema, *files)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("zizmor", "--offline", "--persona=auditor", "--strict-collection", ".github")
+    for (system, machine), builds in MACHINES.items():
+        check_selectors(session, system, machine, identifiers(builds))
+
+
+def identifiers(builds: dict[str, list[str]]) -> list[str]:
+    """cibuildwheel's names for the builds of some interpreters on some platforms."""
+    return [f"{python}-{platform}" for platform, pythons in builds.items() for python in pythons]
+
+
+def check_selectors(session: nox.Session, system: str, machine: str, wanted: list[str]) -> None:
+    """What cibuildwheel would build on a machine of that kind is what is wanted, no more and no less."""
+    options = ["--print-build-identifiers", "--platform", system]
+    selected = printed(session, "-c", CIBUILDWHEEL_ON, machine, *options).split()
+    if sorted(selected) != sorted(wanted):
+        session.error(f"{system} on {machine}: cibuildwheel would build {selected}, not {wanted}")
+    session.log(f"{system} on {machine}: {' '.join(selected)}")
+
+
+@nox.session(python=False)
+def release_files(session: nox.Session) -> None:
+    """`nox -s release_files -- v1.2.3 dist`: the folder holds the version's files, all of them and no other."""
+    tag, folder = session.posargs
+    version = GROUPS["project"]["version"]
+    if tag != f"v{version}":
+        session.error(f"the tag is {tag}, the version {version}")
+    builds = [name for machine in MACHINES.values() for name in identifiers(machine)]
+    built = [name for name in builds if name.split("-")[0] not in TESTED_ONLY]
+    wanted = Counter([f"cffimmap-{version}.tar.gz", *built])
+    found = Counter(kind_of_file(path.name, version) for path in Path(folder).iterdir())
+    if found != wanted:
+        session.error(f"missing: {sorted(wanted - found)}, too many: {sorted(found - wanted)}")
+    session.log(f"{found.total()} files, as wanted")
+
+
+def kind_of_file(name: str, version: str) -> str:
+    """For a wheel of that version the name that cibuildwheel has for its build; any other file's own name."""
+    wheel = re.fullmatch(rf"cffimmap-{re.escape(version)}-(\w+)-(\w+)-([^-]+)\.whl", name)
+    if wheel is None or (wheel[2] == "abi3") != (wheel[1] == "cp312"):
+        return name
+    # The first of several platforms, without the version of the C library or system.
+    platform = re.sub(r"^(manylinux|musllinux|macosx)(_\d+_\d+|\d+)_", r"\1_", wheel[3].split(".")[0])
+    return f"{wheel[1]}-{platform}"
 
 
 @nox.session(python=INTERPRETERS)
