@@ -10,6 +10,7 @@ import re
 import shutil
 import sysconfig
 import tarfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,9 @@ COVERED = ["3.9", "3.11", "3.13"]
 # Where CPython 3.15's own test_mmap.py lies, if not with an interpreter on the path.
 TEST_MMAP_315 = "CFFIMMAP_TEST_MMAP"
 NO_OWN_COPY = 77
+
+# The command that runs CPython 3.11 for Windows (`run ARGS...`) and cross-compiles modules for it (`cc SOURCE...`).
+WINDOWS_PYTHON = "CFFIMMAP_WINDOWS_PYTHON"
 
 C_COMPILERS = ["gcc", "clang", "musl-gcc"]
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
@@ -59,6 +63,7 @@ NATIVE_BUILDS = {
     "sanitized": ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # This machine as a Unix that has none of Linux's own calls.
     "not-linux": ["-U__linux__", "-D_GNU_SOURCE"],
+}
 
 # The wheel that 3.12 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
 # that no other interpreter finds it.
@@ -180,6 +185,7 @@ def types(session: nox.Session) -> None:
     """mypy --strict over the package, the tests and what builds them."""
     install(session, "types", ".")
     session.run("mypy", "cffimmap", "build_ffi.py", "setup.py", "noxfile.py", "benchmarks")
+    session.run("mypy", "--platform", "win32", "cffimmap")
     session.run("mypy", "tests")
     session.run("mypy", "tests/cpython")
 
@@ -208,7 +214,7 @@ def warnings(session: nox.Session) -> None:
     """The C sources under every compiler, with glibc and musl: a warning is an error."""
     headers = sysconfig.get_path("include")
     for compiler in C_COMPILERS:
-        for source in sorted((HERE / "csrc").glob("*.c")):
+        for source in sorted(set((HERE / "csrc").glob("*.c")) - {HERE / "csrc" / "windows.c"}):
             session.run(compiler, *C_FLAGS, "-Icsrc", f"-I{headers}", str(source), external=True)
 
 
@@ -273,6 +279,54 @@ def cross(session: nox.Session) -> None:
         run_contract(session, name, ["gcc", *flags], [])
     for target, emulator in EMULATORS.items():
         run_contract(session, target, zig_cc(target), [emulator])
+
+
+@nox.session(python="3.11")
+def windows(session: nox.Session) -> None:
+    """The tests and CPython's test_mmap on Windows, by Wine: the package is built here for the CPython 3.11 there."""
+    tool = os.environ.get(WINDOWS_PYTHON)
+    if not tool:
+        session.error(
+            f"{WINDOWS_PYTHON} is not set: it names what runs a Windows Python (see CONTRIBUTING.md)"
+        )
+    folder = Path(session.create_tmp()).resolve() / "windows"
+    shutil.rmtree(folder, ignore_errors=True)
+    build_for_windows(session, tool, folder)
+    python = [tool, "run", "-u"]
+    # Wine shows the folder / as drive Z:.
+    environment = {"PYTHONPATH": "Z:" + str(folder).replace("/", "\\")}
+    session.chdir(HERE / "tests")
+    session.run(*python, "-m", "cffimmap", "info", env=environment, external=True)
+    options = ["-m", "pytest", "-p", "no:cacheprovider", *session.posargs]
+    session.run(*python, *options, env=environment, external=True)
+    copies: list[list[str]] = [[]]
+    newest = newest_test_mmap()
+    if newest is None:
+        session.warn(f"the 3.15 copy of test_mmap was not run: {TEST_MMAP_315} can name the file")
+    else:
+        copies.append(["--copy", "Z:" + newest])
+    for copy in copies:
+        session.run(*python, "cpython/run.py", *copy, env=environment, external=True)
+
+
+def build_for_windows(session: nox.Session, tool: str, folder: Path) -> None:
+    """Puts the package into a folder as an installation on Windows would have it."""
+    session.install("cffi", "setuptools", "wheel")
+    session.run(
+        "python", "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as contents:
+        contents.extractall(folder)  # noqa: S202, our own
+    for module in (folder / "cffimmap").glob("_cffimmap*.so"):
+        module.unlink()
+    generated = folder / "_cffimmap.c"
+    emit = f"import build_ffi; build_ffi.make_builder(windows=True).emit_c_code({str(generated)!r})"
+    session.run("python", "-c", emit)
+    sources = [name for name in sorted((HERE / "csrc").glob("*.c")) if name.name != "unix.c"]
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_CFFI_NO_LIMITED_API", "-Icsrc"]
+    target = folder / "cffimmap" / "_cffimmap.cp311-win_amd64.pyd"
+    session.run(tool, "cc", *flags, str(generated), *map(str, sources), "-o", str(target), external=True)
 
 
 @nox.session

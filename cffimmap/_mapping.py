@@ -705,7 +705,8 @@ class Mapping(Base):  # type: ignore[misc]
         try:
             return 0 if self._file is None else lib.cm_sync_file(self._file.file)
         finally:
-            pointer = None
+            # Ctrl-C may raise here, and its traceback must not hold the memory.
+            del pointer
 
     def _exported(self) -> bool:
         """Whether anybody holds the memory: exact on CPython; on PyPy whether a C call is at work on it."""

@@ -157,7 +157,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 _c_offset(offset),
                 bool(trackfd),
             )
-            return super().__new__(cls)._begin(asked)
+            self: mmap = super().__new__(cls)
+            return self._begin(asked)
 
     else:
 
@@ -181,7 +182,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 _c_offset(offset),
                 bool(trackfd),
             )
-            return super().__new__(cls)._begin(asked)
+            self: mmap = super().__new__(cls)
+            return self._begin(asked)
 
     def _begin(self, asked: Request) -> mmap:
         self._access = asked.protection.access

@@ -80,7 +80,7 @@ FAST_ITEMS = not PYPY and hasattr(Base, "__getitem__")
 
 
 # What the system's errors are called here: errno, or on Windows the numbers of winerror.h.
-if WINDOWS:
+if sys.platform == "win32":
     INVALID_ARGUMENT: Final = 87  # ERROR_INVALID_PARAMETER
     FILE_IN_USE: Final = 1224  # ERROR_USER_MAPPED_FILE
     # ERROR_TOO_MANY_OPEN_FILES, _NOT_ENOUGH_MEMORY, _OUTOFMEMORY, _NO_SYSTEM_RESOURCES, _COMMITMENT_LIMIT

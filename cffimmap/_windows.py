@@ -56,7 +56,7 @@ def _file_of(fileno: int) -> int:
     return file[0]  # type: ignore[no-any-return]
 
 
-def crowded(_: int) -> bool:
+def crowded(descriptor: int) -> bool:  # noqa: ARG001
     """Whether dropped maps should be collected before the next file is opened: a process may have 16 million handles."""
     return False
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cffimmap
+from cffimmap._native import WINDOWS
 
 PAGE = cffimmap.PAGESIZE
 
@@ -35,10 +36,10 @@ def open_descriptors() -> set[int]:
 
 def open_files() -> int:
     """How many descriptors this process has open; on Windows, how many handles."""
-    if sys.platform != "win32":
+    if not WINDOWS:
         return len(open_descriptors())
     # GetProcessHandleCount would do, but Wine 8 has it answer 0. Handles are small multiples of 4.
-    kernel = ctypes.WinDLL("kernel32")
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined, unused-ignore]
     flags = ctypes.byref(ctypes.c_uint32())
     return sum(kernel.GetHandleInformation(ctypes.c_void_p(handle), flags) for handle in range(4, 4096, 4))
 

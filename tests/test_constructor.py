@@ -222,7 +222,9 @@ class TestAccess:
 class TestArguments:
     @needs_flags
     def test_all_have_names(self, mmap: ModuleType, file: Any) -> None:
-        with mmap.mmap(fileno=file.fileno(), length=10, flags=MAP_SHARED, prot=PROT_READ, offset=GRANULARITY) as m:
+        with mmap.mmap(
+            fileno=file.fileno(), length=10, flags=MAP_SHARED, prot=PROT_READ, offset=GRANULARITY
+        ) as m:
             assert repr(m).endswith(f"access=ACCESS_READ, length=10, pos=0, offset={GRANULARITY}>")
         with mmap.mmap(fileno=file.fileno(), length=10, access=ACCESS_COPY) as m:
             assert "ACCESS_COPY" in repr(m)

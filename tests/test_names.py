@@ -116,7 +116,7 @@ def test_error_is_os_error(mmap: ModuleType) -> None:
 
 
 def test_granularity_is_the_page_size_but_on_windows(mmap: ModuleType) -> None:
-    assert mmap.ALLOCATIONGRANULARITY == (65_536 if sys.platform == "win32" else mmap.PAGESIZE)
+    assert (65_536 if sys.platform == "win32" else mmap.PAGESIZE) == mmap.ALLOCATIONGRANULARITY
     assert mmap.PAGESIZE & (mmap.PAGESIZE - 1) == 0
 
 

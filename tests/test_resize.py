@@ -17,7 +17,7 @@ from _needs import constant, module, needs
 
 import cffimmap
 from cffimmap import _mapping, _request
-from cffimmap._native import FILE_IN_USE, INVALID_ARGUMENT, UNSUPPORTED, lib
+from cffimmap._native import FILE_IN_USE, INVALID_ARGUMENT, UNSUPPORTED, WINDOWS, lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ needs_flags = needs("MAP_PRIVATE")
 # What counts ranges of memory and descriptors reads them there.
 needs_counts = needs("/proc/self/maps")
 needs_files_that_shrink = pytest.mark.skipif(
-    not _mapping.SHRINKS_MAPPED_FILES, reason="needs a file that can be made shorter under its map"
+    WINDOWS, reason="needs a file that can be made shorter under its map"
 )
 
 # linux/fcntl.h; PyPy's fcntl has no names for them.

@@ -66,7 +66,12 @@ class TestLongerFiles:
 
     @pytest.mark.parametrize(
         "arguments",
-        [{"offset": 1}, {"length": 2**62}, {"length": 2**63 - 1}, {"length": 2**63 - 1, "offset": GRANULARITY}],
+        [
+            {"offset": 1},
+            {"length": 2**62},
+            {"length": 2**63 - 1},
+            {"length": 2**63 - 1, "offset": GRANULARITY},
+        ],
     )
     def test_what_fails_leaves_the_file_as_long_as_it_was(
         self, ours: ModuleType, file: Any, path: Path, arguments: dict[str, int]

@@ -10,7 +10,6 @@ from _files import PAGE, Index
 from hypothesis import given
 from hypothesis import strategies as st
 
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _files import GRANULARITY, PAGE
+from conftest import BUILTIN
 
-import cffimmap
 from cffimmap import _mapping
 from cffimmap._native import WINDOWS, lib
 
@@ -46,14 +46,18 @@ class TestSharing:
             assert one[:5] == b"Jello"
 
     def test_another_tag_is_other_memory(self, mmap: ModuleType, tag: str) -> None:
-        with mmap.mmap(-1, 100, tag) as one, mmap.mmap(-1, 100, tag + "x") as other, mmap.mmap(-1, 100) as none:
+        with (
+            mmap.mmap(-1, 100, tag) as one,
+            mmap.mmap(-1, 100, tag + "x") as other,
+            mmap.mmap(-1, 100) as none,
+        ):
             one[0] = 1
             assert other[0] == none[0] == 0
 
-    def test_ours_and_the_builtin_s_share(self, tag: str) -> None:
-        builtin = __import__("mmap")
-        with cffimmap.mmap(-1, 100, tag) as ours, builtin.mmap(-1, 100, tag) as theirs:
-            ours[:5] = b"hello"
+    def test_ours_and_the_builtin_s_share(self, ours: ModuleType, tag: str) -> None:
+        builtin: Any = BUILTIN
+        with ours.mmap(-1, 100, tag) as one, builtin.mmap(-1, 100, tag) as theirs:
+            one[:5] = b"hello"
             assert theirs[:5] == b"hello"
 
     def test_a_part_of_the_memory_may_be_mapped(self, mmap: ModuleType, tag: str) -> None:
@@ -182,6 +186,7 @@ class TestResize:
         self, ours: ModuleType, tag: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         taken: list[Any] = []
+        builtin: Any = BUILTIN
 
         class Library:
             """Another process makes memory with the tag as soon as it is free."""
@@ -193,7 +198,7 @@ class TestResize:
 
                 def late(*arguments: Any) -> Any:
                     code = function(*arguments)
-                    taken.append(__import__("mmap").mmap(-1, PAGE, tag))
+                    taken.append(builtin.mmap(-1, PAGE, tag))
                     return code
 
                 return late

@@ -245,7 +245,7 @@ static cm_range memory(size_t pages)
 
 static void unmap(cm_range range)
 {
-    errno = cm_unmap(range.base, (size_t)range.length);
+    errno = cm_unmap(&range);
     if (errno != 0)
         give_up("cm_unmap");
 }
@@ -482,10 +482,11 @@ static void close_twice_is_an_error(void)
 static void sections_are_for_windows_alone(void)
 {
     cm_file section = 77;
+    int existed = 78;
 
-    CHECK(cm_make_section(-1, CM_WRITE, 1, NULL, &section) == CM_UNSUPPORTED);
+    CHECK(cm_make_section(-1, CM_WRITE, 1, NULL, &section, &existed) == CM_UNSUPPORTED);
     CHECK(cm_open_section(L"tag", &section) == CM_UNSUPPORTED);
-    CHECK(section == 77);
+    CHECK(section == 77 && existed == 78);
 }
 
 static void shared_map_writes_the_file(void)
@@ -596,13 +597,17 @@ static void unmap_ends_just_what_it_is_given(void)
 {
     size_t page = page_size();
     cm_range range = memory(3);
+    cm_range middle = {range.base + page, (ptrdiff_t)page};
+    cm_range misaligned = {range.base + 1, (ptrdiff_t)page};
 
     range.base[0] = range.base[2 * page] = 'x';
-    CHECK(cm_unmap(range.base + page, page) == 0);
+    CHECK(cm_unmap(&middle) == 0);
+    CHECK(middle.base == NULL && middle.length == 0);
     CHECK(is_gone(range.base + page));
     CHECK(range.base[0] == 'x');
     CHECK(range.base[2 * page] == 'x');
-    CHECK(cm_unmap(range.base + 1, page) == EINVAL);
+    CHECK(cm_unmap(&misaligned) == EINVAL);
+    CHECK(misaligned.base == range.base + 1 && misaligned.length == (ptrdiff_t)page);
     CHECK(range.base[0] == 'x');
     unmap(range);
     CHECK(is_gone(range.base));
@@ -802,10 +807,11 @@ static void sync_covers_the_range_from_the_offset_on(void)
     int descriptor = lettered_file(2);
     size_t page = page_size();
     cm_range range = map(descriptor, 2, READ_WRITE, MAP_SHARED);
+    cm_range second = {range.base + page, (ptrdiff_t)page};
 
     CHECK(cm_sync(range.base, 0, 2 * page, MS_SYNC) == 0);
     CHECK(cm_sync(range.base, page, page, MS_ASYNC) == 0);
-    CHECK(cm_unmap(range.base + page, page) == 0);
+    CHECK(cm_unmap(&second) == 0);
     CHECK(cm_sync(range.base, 0, page, MS_SYNC) == 0);
     CHECK(cm_sync(range.base, page, page, MS_SYNC) == ENOMEM);
     CHECK(cm_sync(range.base, 0, page, MS_SYNC | MS_ASYNC) == EINVAL);
