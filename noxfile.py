@@ -311,10 +311,8 @@ def windows(session: nox.Session) -> None:
 
 def build_for_windows(session: nox.Session, tool: str, folder: Path) -> None:
     """Puts the package into a folder as an installation on Windows would have it."""
-    session.install("cffi", "setuptools", "wheel")
-    session.run(
-        "python", "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."
-    )
+    session.install("cffi")
+    session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), ".")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as contents:
         contents.extractall(folder)  # noqa: S202, our own

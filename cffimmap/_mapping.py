@@ -41,12 +41,13 @@ from cffimmap._request import Protection, Request, file_status
 if not PYPY:
     from cffimmap._native import expose
 
-if WINDOWS:
+if sys.platform == "win32":
     from cffimmap._windows import (
         ALREADY_EXISTS,
         BLANKS,
         FILE_NOT_FOUND,
         SHRINKS_MAPPED_FILES,
+        check_length,
         crowded,
     )
 else:
@@ -389,13 +390,12 @@ class Mapping(Base):  # type: ignore[misc]
         try:
             self._map(request.file, request.length, fresh, request.whole)
             self._install(fresh)
-            if SHRINKS_MAPPED_FILES:
-                check_length(request)
+            check_length(request)
         except (OSError, ValueError):
             self._close()
             raise
 
-    if WINDOWS:
+    if sys.platform == "win32":
 
         def _map(self, file: int, length: int, fresh: Pointer, whole: bool = False) -> None:
             """Maps a length in bytes as this mapping is mapped; the range owns nothing yet.
@@ -455,6 +455,14 @@ class Mapping(Base):  # type: ignore[misc]
                 raise failure(FILE_IN_USE, "cm_make_section")
             if code != FILE_NOT_FOUND:
                 raise failure(code, "cm_open_section")
+
+        def _sync_file(self, pointer: Pointer) -> int:
+            """Brings a file to the disk; the pointer keeps others from closing it meanwhile."""
+            try:
+                return 0 if self._file is None else lib.cm_sync_file(self._file.file)
+            finally:
+                # Ctrl-C may raise here, and its traceback must not hold the memory.
+                del pointer
 
     else:
 
@@ -699,14 +707,6 @@ class Mapping(Base):  # type: ignore[misc]
                 return False
             self._let_file_go()
             return True
-
-    def _sync_file(self, pointer: Pointer) -> int:
-        """Brings a file to the disk; the pointer keeps others from closing it meanwhile."""
-        try:
-            return 0 if self._file is None else lib.cm_sync_file(self._file.file)
-        finally:
-            # Ctrl-C may raise here, and its traceback must not hold the memory.
-            del pointer
 
     def _exported(self) -> bool:
         """Whether anybody holds the memory: exact on CPython; on PyPy whether a C call is at work on it."""

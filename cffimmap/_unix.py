@@ -20,7 +20,7 @@ from cffimmap._constants import (
 from cffimmap._native import INVALID_ARGUMENT, failure, lib
 from cffimmap._request import Protection, Request, check_signs, file_status, rest_of_file
 
-assert sys.platform != "win32"  # for type checkers
+assert sys.platform != "win32"  # noqa: S101, for type checkers
 
 TOO_LONG = "mmap length is greater than file size"
 
