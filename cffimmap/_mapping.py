@@ -26,7 +26,6 @@ from cffimmap._native import (
     FILE_IN_USE,
     INVALID_ARGUMENT,
     PYPY,
-    WINDOWS,
     Base,
     Pointer,
     ask_twice,
@@ -446,7 +445,8 @@ class Mapping(Base):  # type: ignore[misc]
                 self._map(file, length, rehearsal)
             finally:
                 self._tag = tag
-            check(lib.cm_unmap(rehearsal), "cm_unmap")
+                if rehearsal.base:
+                    lib.cm_unmap(rehearsal)
             section.close()
             others = _Handle()
             code = lib.cm_open_section(tag, others.owner)

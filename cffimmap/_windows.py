@@ -60,7 +60,7 @@ def check_length(request: Request) -> None:
     """Nothing: no file becomes shorter than what is mapped of it."""
 
 
-def crowded(descriptor: int) -> bool:
+def crowded(descriptor: int) -> bool:  # noqa: ARG001
     """Whether dropped maps should be collected before the next file is opened: a process may have 16 million handles."""
     return False
 

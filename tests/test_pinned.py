@@ -1,0 +1,165 @@
+"""PyPy where pages cannot be replaced under an access, as on Windows: nobody takes them away while it lasts."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _exporters import PYPY, descriptors_of, ranges_of
+from _files import PAGE, SIZE
+from _needs import needs
+
+import cffimmap
+from cffimmap import _mapping
+from cffimmap._native import FILE_IN_USE, UNSUPPORTED, lib
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(not PYPY, reason="CPython counts who holds the memory"),
+    needs("/proc/self/maps"),
+]
+
+
+class _Library:
+    """The compiled part of a platform that cannot blank."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(lib, name)
+
+    def cm_blank(self, *_: object) -> int:
+        return UNSUPPORTED
+
+    cm_remap = cm_twin = cm_blank
+
+
+@pytest.fixture(autouse=True)
+def _rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_mapping, "lib", _Library())
+    monkeypatch.setattr(_mapping, "BLANKS", False)
+    monkeypatch.setattr(_mapping, "SHRINKS_MAPPED_FILES", False)
+
+
+@pytest.fixture
+def m(path: Path) -> Any:
+    with path.open("r+b") as file:
+        return cffimmap.mmap(file.fileno(), 0)
+
+
+def test_a_map_that_was_never_exported_is_unmapped_at_once(m: Any, path: Path) -> None:
+    assert m[0] == 104
+    assert m[:5] == b"hello"
+    m[0] = 74
+    m[1:5] = b"ELLO"
+    m.seek(0)
+    assert m.readline() == b"JELLO\n"
+    assert m.find(b"world") == 6
+    assert ranges_of(path) == 1
+    m.close()
+    assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+    with pytest.raises(ValueError, match="closed"):
+        m[0]
+
+
+def test_an_exported_one_stays_until_its_last_view_has_died(m: Any, path: Path) -> None:
+    view: Any = memoryview(m)
+    m.close()
+    assert m.closed
+    assert view[:5] == b"hello"
+    view[0] = 74
+    assert (ranges_of(path), descriptors_of(path)) == (1, 0)
+    assert path.read_bytes()[:5] == b"Jello"
+    del view, m
+    for _ in range(3):
+        gc.collect()
+    assert ranges_of(path) == (1 if _mapping.BARE_ADDRESSES else 0)
+
+
+def test_an_access_at_work_refuses_a_close(m: Any) -> None:
+    m._pins.append(None)
+    with pytest.raises(BufferError):
+        m.close()
+    with pytest.raises(BufferError):
+        m.resize(PAGE)
+    assert m[:5] == b"hello"
+    m._pins.pop()
+    m.close()
+    assert m.closed
+
+
+@pytest.mark.parametrize("size", [1, PAGE, SIZE, 5 * PAGE])
+def test_resize_keeps_the_data(m: Any, path: Path, size: int) -> None:
+    before = path.read_bytes()
+    m.resize(size)
+    assert m[:] == path.read_bytes() == before[:size].ljust(size, b"\0")
+    assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+    m.close()
+    assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+
+def test_an_exported_one_grows_and_its_view_stays(m: Any, path: Path) -> None:
+    view = memoryview(m)
+    m.resize(SIZE + PAGE)
+    assert view[:5] == m[:5] == b"hello"
+    view[0] = 74
+    assert m[0] == 74
+    assert path.stat().st_size == SIZE + PAGE
+
+
+def test_an_exported_one_cannot_shrink_and_stays_whole(m: Any, path: Path) -> None:
+    view = memoryview(m)
+    with pytest.raises(OSError, match="busy") as raised:
+        m.resize(PAGE)
+    assert raised.value.errno == FILE_IN_USE
+    assert m[:] == view == path.read_bytes()
+    assert m.size() == SIZE
+
+
+def test_other_threads_close_and_resize_under_accesses(path: Path) -> None:
+    end = time.monotonic() + 3
+    wrong: list[BaseException] = []
+    mapped: list[Any] = []
+
+    def opened() -> Any:
+        with path.open("r+b") as file:
+            return cffimmap.mmap(file.fileno(), 0)
+
+    def access() -> None:
+        while time.monotonic() < end and not wrong:
+            m = mapped[0]
+            try:
+                for i in range(500):
+                    assert m[i] in b"helo wrd\n\0"
+                    assert len(m[i : i + 3]) == 3
+                    m[i] = m[i]
+                    m[i : i + 1] = m[i : i + 1]
+            except ValueError:
+                pass
+            except BaseException as error:
+                wrong.append(error)
+                raise
+
+    mapped.append(opened())
+    threads = [threading.Thread(target=access) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    turns = 0
+    while time.monotonic() < end and not wrong:
+        m = mapped[0]
+        try:
+            if turns % 3:
+                m.resize(SIZE if len(m) != SIZE else SIZE + PAGE)
+            else:
+                m.close()
+                mapped[0] = opened()
+            turns += 1
+        except BufferError:
+            continue
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert turns > 10
