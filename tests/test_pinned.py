@@ -91,6 +91,21 @@ def test_an_access_at_work_refuses_a_close(m: Any) -> None:
     assert m.closed
 
 
+def test_a_close_in_the_midst_of_an_access_is_refused(m: Any) -> None:
+    class Closing:
+        """Stands for a signal handler or a thread that comes between the check and the access."""
+
+        def __index__(self) -> int:
+            with pytest.raises(BufferError):
+                m.close()
+            return 0
+
+    assert m._view[Closing() : 5] == b"hello"
+    m._view[Closing() : 5] = b"HELLO"
+    assert m[:5] == b"HELLO"
+    m.close()
+
+
 @pytest.mark.parametrize("size", [1, PAGE, SIZE, 5 * PAGE])
 def test_resize_keeps_the_data(m: Any, path: Path, size: int) -> None:
     before = path.read_bytes()
