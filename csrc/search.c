@@ -13,8 +13,14 @@
 
 #include <string.h>
 
-#if defined(__SSE2__)
+/* Microsoft's compiler does not say so, but every x64 processor has it. */
+#if defined(__SSE2__) || defined(_M_X64)
+#define HAS_SSE2 1
 #include <emmintrin.h>
+#endif
+
+#if defined(_MSC_VER)
+#include <intrin.h>
 #endif
 
 /* A sequence of bytes read forwards (step 1) or, from its last byte on, backwards (step -1). */
@@ -132,7 +138,7 @@ static inline int too_dear(const comparison *c, size_t gone)
     return c->spent > ALLOWED_AT_ONCE + ALLOWED_PER_BYTE * gone;
 }
 
-#if defined(__SSE2__)
+#if defined(HAS_SSE2)
 enum { BLOCK = 16 };
 
 typedef struct {
@@ -175,6 +181,24 @@ static inline unsigned candidates(ends e, const unsigned char *place, size_t cou
 }
 #endif
 
+/* The lowest and the highest bit that is set; some bit is. */
+#if defined(_MSC_VER)
+static inline unsigned lowest(unsigned mask)
+{
+    unsigned long bit;
+
+    _BitScanForward(&bit, mask);
+    return bit;
+}
+
+static inline unsigned highest(unsigned mask)
+{
+    unsigned long bit;
+
+    _BitScanReverse(&bit, mask);
+    return bit;
+}
+#else
 static inline unsigned lowest(unsigned mask)
 {
     return (unsigned)__builtin_ctz(mask);
@@ -184,6 +208,7 @@ static inline unsigned highest(unsigned mask)
 {
     return 31u - (unsigned)__builtin_clz(mask);
 }
+#endif
 
 static ptrdiff_t find_long(const unsigned char *text, size_t length, const unsigned char *needle, size_t count)
 {

@@ -32,7 +32,7 @@
 #define MAP_ANONYMOUS MAP_ANON
 #endif
 #ifndef MAP_NORESERVE
-#define MAP_NORESERVE 0         /* FreeBSD, OpenBSD: memory is never reserved in advance */
+#define MAP_NORESERVE 0         /* where memory is never reserved in advance, as on FreeBSD */
 #endif
 
 ptrdiff_t cm_page_size(void)
