@@ -8,25 +8,79 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _needs import needs
 
 import cffimmap
 
+if sys.platform == "win32":
+    import msvcrt
+
+    from _handles import close_handle, file_handles, make_sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PAGE = cffimmap.PAGESIZE
+
+# What an offset must be a multiple of: larger than a page on Windows.
+GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
 
 # The bytes in the file of the fixture `path`.
 SIZE = 12_000
 
 
-def open_descriptors() -> set[int]:
-    """The descriptors that this process has open."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        # The listing's own is among them, and closed by now.
-        with suppress(OSError):
-            os.fstat(int(name))
-            found.add(int(name))
-    return found
+if sys.platform == "win32":
+
+    def open_descriptors() -> set[int]:
+        """The files that this process has open, by their handles: a map has no descriptor of the C runtime."""
+        return file_handles()
+
+    def close_behind_the_back(own: int) -> None:
+        """Closes what a map keeps open."""
+        close_handle(own)
+
+    def let_have_holes(file: Any) -> None:
+        """A file that is not sparse fills up when its end is written."""
+        make_sparse(msvcrt.get_osfhandle(file.fileno()))
+
+else:
+
+    def open_descriptors() -> set[int]:
+        """The descriptors that this process has open."""
+        found = set()
+        for name in os.listdir("/proc/self/fd"):
+            # The listing's own is among them, and closed by now.
+            with suppress(OSError):
+                os.fstat(int(name))
+                found.add(int(name))
+        return found
+
+    def close_behind_the_back(own: int) -> None:
+        """Closes what a map keeps open."""
+        os.close(own)
+
+    def let_have_holes(file: Any) -> None:
+        """Nothing: every file may have holes."""
+
+
+def each_call(table: Mapping[str, Any], needed: Mapping[str, str] | None = None) -> pytest.MarkDecorator:
+    """The parameters `call` from a table.
+
+    Args:
+        table: calls by their names.
+        needed: what some of them need (see `needs`), by their names.
+    """
+    needed = needed or {}
+    return pytest.mark.parametrize(
+        "call",
+        [
+            pytest.param(call, id=name, marks=[needs(needed[name])] if name in needed else [])
+            for name, call in table.items()
+        ],
+    )
 
 
 @dataclass(frozen=True)
