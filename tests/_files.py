@@ -18,7 +18,7 @@ import cffimmap
 if sys.platform == "win32":
     import msvcrt
 
-    from _handles import close_handle, file_handles, make_sparse
+    from _handles import close_handle, handles_to, make_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,11 @@ if sys.platform == "win32":
 
     def open_descriptors() -> set[int]:
         """The files that this process has open, by their handles: a map has no descriptor of the C runtime."""
-        return file_handles()
+        return handles_to("File")
+
+    def everything_open() -> set[int]:
+        """The sections too; but not the locks of Python's, which every map has one of."""
+        return handles_to("File", "Section")
 
     def close_behind_the_back(own: int) -> None:
         """Closes what a map keeps open."""
@@ -57,6 +61,10 @@ else:
                 os.fstat(int(name))
                 found.add(int(name))
         return found
+
+    def everything_open() -> set[int]:
+        """All that this process has open: descriptors."""
+        return open_descriptors()
 
     def close_behind_the_back(own: int) -> None:
         """Closes what a map keeps open."""

@@ -76,9 +76,9 @@ if sys.platform == "win32":
             elif handle - last > _GAP * _STEP:
                 return
 
-    def file_handles() -> set[int]:
-        """What is open of files, devices, pipes and sockets."""
-        return {handle for handle in handles() if _is_file(handle)}
+    def handles_to(*types: str) -> set[int]:
+        """What is open of some types: "File" is any file, device, pipe or socket; "Section" is what is mapped."""
+        return {handle for handle in handles() if _type_of(handle) in types}
 
     def close_handle(handle: int) -> None:
         """Closes one, whoever it belongs to."""
@@ -88,12 +88,11 @@ if sys.platform == "win32":
         """How many of this process's handles are of a file."""
         name = ctypes.create_unicode_buffer(_LONGEST_PATH)
         count = 0
-        for handle in handles():
-            if _is_file(handle):
-                name.value = ""
-                # A device and a pipe have no path.
-                _system.GetFinalPathNameByHandleW(handle, name, _LONGEST_PATH, 0)
-                count += _is_name_of(path, name.value)
+        for handle in handles_to("File"):
+            name.value = ""
+            # A device and a pipe have no path.
+            _system.GetFinalPathNameByHandleW(handle, name, _LONGEST_PATH, 0)
+            count += _is_name_of(path, name.value)
         return count
 
     def views_of(path: Path) -> int:
@@ -110,11 +109,11 @@ if sys.platform == "win32":
             address = region.base + region.size
         return count
 
-    def _is_file(handle: int) -> bool:
+    def _type_of(handle: int) -> str:
         # GetFileType calls a section of a file a file too under Wine.
         answer = ctypes.create_string_buffer(_LONGEST_TYPE)
         failed = _query_object(handle, _TYPE, answer, _LONGEST_TYPE, None)
-        return not failed and _TypeName.from_buffer(answer).text == "File"
+        return "" if failed else str(_TypeName.from_buffer(answer).text)
 
     def _is_name_of(path: Path, name: str) -> bool:
         # The system says the drive in another way: \Device\HarddiskVolume3, or \??\C: under Wine.

@@ -18,6 +18,7 @@ from _files import (
     FakeLibrary,
     close_behind_the_back,
     each_call,
+    everything_open,
     let_have_holes,
     open_descriptors,
 )
@@ -412,11 +413,11 @@ class TestDescriptors:
         access: int,
     ) -> None:
         with opened(kind, path) as descriptor:
-            before = open_descriptors()
+            before = everything_open()
             with pytest.raises(errors) as caught:
                 mmap.mmap(descriptor, length, access=access)
             assert number in (None, getattr(caught.value, "errno", None))
-            assert open_descriptors() == before
+            assert everything_open() == before
 
     def test_closed_descriptor_is_refused(self, mmap: ModuleType, path: Path, raises: Raises) -> None:
         descriptor = os.open(path, os.O_RDWR)
@@ -557,10 +558,10 @@ class TestFilesThatChange:
         number: int,
     ) -> None:
         before_mapping(size)
-        descriptors = open_descriptors()
+        handles = everything_open()
         with pytest.raises(OSError, match=f"WinError {number}"):
             ours.mmap(file.fileno(), 0)
-        assert open_descriptors() == descriptors
+        assert everything_open() == handles
         assert path.stat().st_size == size
 
     def test_file_that_grows_afterwards_is_not_mapped_further(

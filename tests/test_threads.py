@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PYPY, descriptors_of, in_child, ranges_of
+from _exporters import PYPY, descriptors_of, growing_map, in_child, ranges_of
+from _needs import needs
 
 import cffimmap
 from cffimmap import _mapping, _mmap
@@ -53,7 +54,7 @@ def map_of(path: Path) -> cffimmap.mmap:
 
 
 def private_map(_: Path) -> cffimmap.mmap:
-    m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+    m = growing_map(SIZE)
     m[:] = CONTENTS
     return m
 
@@ -117,7 +118,8 @@ def move(m: Any) -> None:
 
 def memory(m: Any) -> None:
     m.flush()
-    m.madvise(cffimmap.MADV_NORMAL)
+    if hasattr(m, "madvise"):
+        m.madvise(cffimmap.MADV_NORMAL)
     assert m.size() > 0
 
 
@@ -224,7 +226,7 @@ def test_resize_while_others_use_the_map(path: Path, make: Callable[[Path], cffi
 
 def test_resize_loses_no_write_of_other_threads() -> None:
     def work() -> None:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         wrong: list[object] = []
         stopped = threading.Event()
 
@@ -319,7 +321,7 @@ class TestALongCall:
     def during_a_find(self, refused: Callable[[cffimmap.mmap], object], **patches: int) -> None:
         def work() -> None:
             # Never freed memory of zeros: the kernel's one zero page, so that this takes no memory.
-            m = cffimmap.mmap(-1, self.LENGTH, cffimmap.MAP_PRIVATE)
+            m = growing_map(self.LENGTH)
             entered, found = threading.Event(), []
             real: Any = lib.cm_find
 
@@ -358,7 +360,7 @@ class TestALongCall:
 
     def test_other_threads_run_and_use_the_map(self) -> None:
         def work() -> None:
-            m = cffimmap.mmap(-1, self.LENGTH, cffimmap.MAP_PRIVATE)
+            m = growing_map(self.LENGTH)
             thread = threading.Thread(target=m.find, args=(b"absent", 0))
             thread.start()
             steps = 0
@@ -379,7 +381,7 @@ class TestASettledMapping:
     def while_withdrawn(
         self, call: Callable[[Any], object], then: Callable[[Any], object], length: int = SIZE
     ) -> Any:
-        m = cffimmap.mmap(-1, length, cffimmap.MAP_PRIVATE)
+        m = growing_map(length)
         m[:] = bytes([OLD]) * (length - 1) + bytes([NEW])
         answers: list[Any] = []
         asked = threading.Event()
@@ -449,7 +451,7 @@ class TestASettledMapping:
             lambda m: m.move(SIZE - 9, 0, 9),
             lambda m: m.find(b"absent", 0),
             lambda m: m.flush(0, SIZE),
-            lambda m: m.madvise(cffimmap.MADV_NORMAL, PAGE),
+            pytest.param(lambda m: m.madvise(cffimmap.MADV_NORMAL, PAGE), marks=needs("mmap.madvise")),
             lambda m: (m.seek(0), m.write(bytearray(SIZE))),
         ],
     )
@@ -503,7 +505,7 @@ class TestInTheMidst:
     """A signal handler or a finaliser comes in the midst of what its own thread does to the memory."""
 
     def in_the_midst(self, then: Callable[[Any], object], call: Callable[[Any], object]) -> Any:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         m[:] = CONTENTS
         answers: list[Any] = []
         alone = _mapping.Mapping._alone
@@ -545,7 +547,7 @@ class TestInTheMidst:
 
     @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
     def test_memory_exported_after_the_check_is_not_resized(self) -> None:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         with memoryview(m) as view:
             assert m._resize(PAGE) is False
             assert view.nbytes == len(m) == SIZE
