@@ -28,8 +28,9 @@ from _files import each_call, everything_open
 from _needs import needs
 
 import cffimmap
-from cffimmap import _mmap
-from cffimmap._native import lib
+from cffimmap import _mapping, _mmap
+from cffimmap._mapping import BARE_ADDRESSES
+from cffimmap._native import FILE_IN_USE, lib
 
 if sys.platform == "win32":
     from cffimmap._windows import BLANKS
@@ -595,6 +596,72 @@ class TestPyPyUnderADroppedMap:
         in_child(work)
 
 
+@never_refused
+class TestPyPyWherePagesCannotBeReplaced:
+    """As on Windows: what was ever exported stays mapped, and its views see what they saw."""
+
+    @pytest.fixture(autouse=True)
+    def _as_on_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_mapping, "BLANKS", False)
+        monkeypatch.setattr(_mapping, "SHRINKS_MAPPED_FILES", False)
+
+    def test_close_without_a_view_lets_memory_and_file_go_at_once(self, path: Path) -> None:
+        m = map_of(path)
+        assert (m[0], m[1:3], m.find(b"\4", 0)) == (1, b"\2\3", 3)
+        m[0] = 9
+        assert (ranges_of(path), descriptors_of(path)) == (1, 1)
+        m.close()
+        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+        _is_closed(m)
+        assert path.read_bytes() == b"\x09" + CONTENTS[1:]
+
+    @each_exporter
+    def test_an_exporter_of_a_closed_map_sees_its_bytes(self, path: Path, exporter: Exporter) -> None:
+        def work() -> None:
+            m = map_of(path)
+            expected = exporter.read(exporter.hold(m))
+            held = exporter.hold(m)
+            m.close()
+            collect()
+            crowd = crowd_of_maps()
+            _is_closed(m)
+            assert descriptors_of(path) == 0
+            if "PickleBuffer" not in exporter.name:  # PyPy 8 asks the map anew
+                assert exporter.read(held) == expected
+            assert all(other[:] == b"x" * SIZE for other in crowd)
+
+        in_child(work)
+
+    def test_a_growth_under_a_view_leaves_the_old_memory_to_it(self, path: Path) -> None:
+        m = map_of(path)
+        view = memoryview(m)
+        m.resize(2 * SIZE)
+        assert bytes(view) == CONTENTS
+        _is_longer(m)
+        m.close()
+        assert bytes(view) == CONTENTS
+        assert path.stat().st_size == 2 * SIZE
+
+    def test_a_shrink_under_a_view_is_refused_and_changes_nothing(self, path: Path) -> None:
+        m = map_of(path)
+        m.seek(5)
+        view = memoryview(m)
+        with pytest.raises(OSError) as raised:  # noqa: PT011, its number says which
+            m.resize(PAGE)
+        assert getattr(raised.value, "winerror", raised.value.errno) == FILE_IN_USE
+        assert (len(m), m.tell(), m[:], bytes(view)) == (SIZE, 5, CONTENTS, CONTENTS)
+        assert path.read_bytes() == CONTENTS
+        m.close()
+
+    def test_a_shrink_without_a_view_is_done(self, path: Path) -> None:
+        m = map_of(path)
+        m.resize(PAGE)
+        _is_shorter(m)
+        assert (ranges_of(path), path.stat().st_size) == (1, PAGE)
+        m.close()
+        assert ranges_of(path) == 0
+
+
 class TestGivenBack:
     def test_close_lets_the_file_go_at_once(self, path: Path) -> None:
         m = map_of(path)
@@ -609,6 +676,10 @@ class TestGivenBack:
         collect()
         assert (ranges_of(path), descriptors_of(path)) == (0, 0)
 
+    @pytest.mark.skipif(
+        BARE_ADDRESSES and not BLANKS,
+        reason="needs views that keep their memory, or pages that can be replaced",
+    )
     def test_a_dropped_map_that_was_exported_lets_the_file_go(self, path: Path) -> None:
         m = map_of(path)
         assert bytes(m) == CONTENTS

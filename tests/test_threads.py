@@ -16,6 +16,11 @@ import cffimmap
 from cffimmap import _mapping, _mmap
 from cffimmap._native import lib
 
+if sys.platform == "win32":
+    from cffimmap._windows import BLANKS
+else:
+    from cffimmap._unix import BLANKS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -200,7 +205,9 @@ def test_close_while_others_use_the_map(path: Path, make: Callable[[Path], cffim
             m.close()
             assert m.closed
         assert is_known(path.read_bytes())
-        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+        assert descriptors_of(path) == 0
+        if BLANKS or not PYPY:  # elsewhere PyPy leaves mapped what was exported
+            assert ranges_of(path) == 0
 
     in_child(work)
 
