@@ -285,8 +285,9 @@ class TestTracebacks:
             kept = error
         else:
             pytest.fail("the call was to raise")
-        m.resize(PAGE)
-        assert m[:] == CONTENTS[:PAGE]
+        # PyPy cannot cut a file under what was exported where pages cannot be replaced.
+        m.resize(2 * SIZE)
+        assert m[:] == CONTENTS + bytes(SIZE)
         m.close()
         assert kept.__traceback__ is not None
 

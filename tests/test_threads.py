@@ -22,7 +22,7 @@ else:
     from cffimmap._unix import BLANKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 PAGE = cffimmap.PAGESIZE
@@ -150,11 +150,11 @@ USES = [
 class _Crowd:
     """Threads that use one map in all ways until they are told to stop, and what went wrong in them."""
 
-    def __init__(self, m: Any) -> None:
+    def __init__(self, m: Any, uses: Sequence[Callable[[Any], None]] = USES) -> None:
         self.wrong: list[str] = []
         self._m = m
         self._stopped = False
-        self.threads = [threading.Thread(target=self._use, args=(use,)) for use in USES]
+        self.threads = [threading.Thread(target=self._use, args=(use,)) for use in uses]
         for thread in self.threads:
             thread.start()
 
@@ -216,7 +216,8 @@ def test_close_while_others_use_the_map(path: Path, make: Callable[[Path], cffim
 def test_resize_while_others_use_the_map(path: Path, make: Callable[[Path], cffimmap.mmap]) -> None:
     def work() -> None:
         m = make(path)
-        crowd = _Crowd(m)
+        # Elsewhere PyPy leaves mapped what was exported, and the file under it cannot be cut.
+        crowd = _Crowd(m, USES if BLANKS or not PYPY else [use for use in USES if use is not export])
         for _ in range(CROWDED_ROUNDS):
             # Growth brings zeros: the others stay below the smaller size.
             attempt(lambda: m.resize(2 * PAGE))
