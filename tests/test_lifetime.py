@@ -333,16 +333,17 @@ class TestTracebacks:
 
 
 class _Interrupting:
-    """The compiled functions; Ctrl-C was pressed while one of them ran."""
+    """The compiled functions; Ctrl-C was pressed once while one of them ran."""
 
     def __init__(self, lib: Any, name: str) -> None:
         self._lib = lib
-        self._name = name
+        self._name: str | None = name
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self._lib, name)
 
         def interrupted(*arguments: object) -> object:
+            self._name = None
             function(*arguments)
             del arguments  # or the traceback would hold the memory through this very frame
             raise KeyboardInterrupt
@@ -431,6 +432,18 @@ class TestInterrupts:
         assert m[:] == CONTENTS[:PAGE]
         m.close()
         assert m.closed
+        assert raised.tb is not None
+
+    @needs("msvcrt")
+    @pytest.mark.parametrize("name", ["cm_make_section", "cm_map"])
+    def test_ctrl_c_while_a_file_grows_leaves_map_and_file_as_they_were(
+        self, m: cffimmap.mmap, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(_mapping, "lib", _Interrupting(lib, name))
+            with pytest.raises(KeyboardInterrupt) as raised:
+                m.resize(2 * SIZE)
+        assert (m[:], m.size()) == (CONTENTS, SIZE)
         assert raised.tb is not None
 
 
