@@ -408,7 +408,8 @@ class Mapping(Base):  # type: ignore[misc]
             try:
                 self._make_section(file, size, section)
                 self._map_source(section.file, length, fresh)
-            except OSError:
+            except BaseException:
+                # After Ctrl-C too, whose traceback would keep the section, and the section the file's new size.
                 section.close()
                 # Only what the section has added: another may write to the file too.
                 if size > before and file_status(file)[0] == size:

@@ -14,7 +14,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cffimmap
 from cffimmap._native import ffi
+
+if sys.platform == "win32":
+    from _handles import handles_of, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +103,13 @@ if numpy is not None:
 
 
 def in_child(work: Callable[[], None]) -> None:
-    """Runs a function in a forked process, so that a crash there is a failure here."""
+    """Runs a function in a forked process, so that a crash there is a failure here.
+
+    Where processes do not fork it runs in this one: a crash ends the tests, and is no less a failure.
+    """
+    if not hasattr(os, "fork"):
+        work()
+        return
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -121,18 +131,36 @@ def in_child(work: Callable[[], None]) -> None:
     assert code == 0, report or f"the process was ended by {signal.Signals(-code).name}"
 
 
-def ranges_of(path: Path) -> int:
-    """How many ranges of this process's memory are mapped from a file."""
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    return sum(line.endswith((str(path), f"{path} (deleted)")) for line in lines)
+def growing_map(length: int) -> cffimmap.mmap:
+    """Anonymous memory that can grow: on Linux the shared one cannot."""
+    if hasattr(cffimmap, "MAP_PRIVATE"):
+        return cffimmap.mmap(-1, length, cffimmap.MAP_PRIVATE)
+    return cffimmap.mmap(-1, length)
 
 
-def descriptors_of(path: Path) -> int:
-    """How many of this process's descriptors are of a file."""
-    count = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            count += entry.readlink() == path
-        except FileNotFoundError:  # the descriptor that lists the folder
-            continue
-    return count
+if sys.platform == "win32":
+
+    def ranges_of(path: Path) -> int:
+        """How many ranges of this process's memory are mapped from a file."""
+        return views_of(path)
+
+    def descriptors_of(path: Path) -> int:
+        """How many of this process's handles are of a file, those behind descriptors among them."""
+        return handles_of(path)
+
+else:
+
+    def ranges_of(path: Path) -> int:
+        """How many ranges of this process's memory are mapped from a file."""
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        return sum(line.endswith((str(path), f"{path} (deleted)")) for line in lines)
+
+    def descriptors_of(path: Path) -> int:
+        """How many of this process's descriptors are of a file."""
+        count = 0
+        for entry in Path("/proc/self/fd").iterdir():
+            try:
+                count += entry.readlink() == path
+            except FileNotFoundError:  # the descriptor that lists the folder
+                continue
+        return count

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _needs import needs
 
 import cffimmap
-from cffimmap._native import WINDOWS
+
+if sys.platform == "win32":
+    import msvcrt
+
+    from _handles import close_handle, handles_to, make_sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PAGE = cffimmap.PAGESIZE
 
@@ -23,25 +32,63 @@ GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
 SIZE = 2 * GRANULARITY + 3808
 
 
-def open_descriptors() -> set[int]:
-    """The descriptors that this process has open."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        # The listing's own is among them, and closed by now.
-        with suppress(OSError):
-            os.fstat(int(name))
-            found.add(int(name))
-    return found
+if sys.platform == "win32":
+
+    def open_descriptors() -> set[int]:
+        """The files that this process has open, by their handles: a map has no descriptor of the C runtime."""
+        return handles_to("File")
+
+    def everything_open() -> set[int]:
+        """The sections too; but not the locks of Python's, which every map has one of."""
+        return handles_to("File", "Section")
+
+    def close_behind_the_back(own: int) -> None:
+        """Closes what a map keeps open."""
+        close_handle(own)
+
+    def let_have_holes(file: Any) -> None:
+        """A file that is not sparse fills up when its end is written."""
+        make_sparse(msvcrt.get_osfhandle(file.fileno()))
+
+else:
+
+    def open_descriptors() -> set[int]:
+        """The descriptors that this process has open."""
+        found = set()
+        for name in os.listdir("/proc/self/fd"):
+            # The listing's own is among them, and closed by now.
+            with suppress(OSError):
+                os.fstat(int(name))
+                found.add(int(name))
+        return found
+
+    def everything_open() -> set[int]:
+        """All that this process has open: descriptors."""
+        return open_descriptors()
+
+    def close_behind_the_back(own: int) -> None:
+        """Closes what a map keeps open."""
+        os.close(own)
+
+    def let_have_holes(file: Any) -> None:
+        """Nothing: every file may have holes."""
 
 
-def open_files() -> int:
-    """How many descriptors this process has open; on Windows, how many handles."""
-    if not WINDOWS:
-        return len(open_descriptors())
-    # GetProcessHandleCount would do, but Wine 8 has it answer 0. Handles are small multiples of 4.
-    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined, unused-ignore]
-    flags = ctypes.byref(ctypes.c_uint32())
-    return sum(kernel.GetHandleInformation(ctypes.c_void_p(handle), flags) for handle in range(4, 4096, 4))
+def each_call(table: Mapping[str, Any], needed: Mapping[str, str] | None = None) -> pytest.MarkDecorator:
+    """The parameters `call` from a table.
+
+    Args:
+        table: calls by their names.
+        needed: what some of them need (see `needs`), by their names.
+    """
+    needed = needed or {}
+    return pytest.mark.parametrize(
+        "call",
+        [
+            pytest.param(call, id=name, marks=[needs(needed[name])] if name in needed else [])
+            for name, call in table.items()
+        ],
+    )
 
 
 @dataclass(frozen=True)

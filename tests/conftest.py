@@ -101,6 +101,15 @@ DIFFERENCES = {
     "short name": Since(ALWAYS, NEVER, "shows a subclass by its full name"),
     "pickle": Since(ALWAYS, NEVER, "pickles what cannot be loaded again"),
 }
+# Windows.
+if sys.platform == "win32":
+    DIFFERENCES |= {
+        "anonymous size": Since(ALWAYS, NEVER, "asks the descriptor -1 for its size"),
+        "closing argument of seek and resize": Since(
+            (3, 14), NEVER, "resizes what an argument has unmapped", crashes=True
+        ),
+        "resize failure": Since(NEVER, NEVER, "closes itself when the file cannot be resized"),
+    }
 
 
 def pytest_configure(config: pytest.Config) -> None:

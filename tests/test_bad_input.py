@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import errno
 import gc
+import importlib
 import os
-import resource
 import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, FakeLibrary, open_descriptors
+from _files import (
+    GRANULARITY,
+    PAGE,
+    SIZE,
+    FakeLibrary,
+    close_behind_the_back,
+    each_call,
+    everything_open,
+    let_have_holes,
+    open_descriptors,
+)
+from _needs import constant, needs
 
-from cffimmap import ACCESS_DEFAULT, ACCESS_READ, MADV_NORMAL, PROT_EXEC, PROT_READ, _native
-from cffimmap._unix import crowded
+import cffimmap
+from cffimmap import ACCESS_DEFAULT, ACCESS_READ, _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +36,12 @@ if TYPE_CHECKING:
 
 CLOSED = "mmap closed or invalid"
 NO_ACCESS = "mmap can't access memory without PROT_READ or PROT_WRITE."
+
+PROT_READ = constant("PROT_READ")
+
+# Of winerror.h: ERROR_FILE_INVALID, for a section of no bytes, and ERROR_ACCESS_DENIED, for a view beyond its section.
+NO_SECTION = 1006
+NO_VIEW = 5
 
 
 class Meddler(_native.Base):  # type: ignore[misc]
@@ -80,13 +97,13 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "move to": lambda m, x: m.move(x, 0, 1),
     "move from": lambda m, x: m.move(0, x, 1),
     "move so many": lambda m, x: m.move(0, 1, x),
-    "madvise so many": lambda m, x: m.madvise(MADV_NORMAL, 0, x),
+    "madvise so many": lambda m, x: m.madvise(cffimmap.MADV_NORMAL, 0, x),
     "flush so many": lambda m, x: m.flush(0, x),
     "resize": lambda m, x: m.resize(x),
 }
 MORE_INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
-    "advice": lambda m, x: m.madvise(x),
-    "madvise from": lambda m, x: m.madvise(MADV_NORMAL, x),
+    "madvise so": lambda m, x: m.madvise(x),
+    "madvise from": lambda m, x: m.madvise(cffimmap.MADV_NORMAL, x),
     "flush from": lambda m, x: m.flush(x),
     "flush flags": lambda m, x: m.flush(flags=x),
 }
@@ -101,8 +118,12 @@ BUFFERS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+# What some of these need that not every platform has.
+NEEDED = dict.fromkeys(("madvise so many", "madvise so", "madvise from"), "mmap.madvise")
+
+
 def every(table: dict[str, Callable[[Any, Any], Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("call", table.values(), ids=table)
+    return each_call(table, NEEDED)
 
 
 def fail() -> None:
@@ -159,7 +180,17 @@ class TestFailingArguments:
             assert m[:] == bytes(10)
             assert m.tell() == 0
 
-    @pytest.mark.parametrize("name", ["fileno", "length", "flags", "prot", "access", "offset"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "fileno",
+            "length",
+            pytest.param("flags", marks=needs("MAP_SHARED")),
+            pytest.param("prot", marks=needs("PROT_READ")),
+            "access",
+            "offset",
+        ],
+    )
     def test_failing_index_makes_no_map(self, mmap: ModuleType, name: str) -> None:
         with pytest.raises(RuntimeError, match=r"^refused$"):
             mmap.mmap(**{"fileno": -1, "length": 10, name: Meddler(fail, 1)})
@@ -234,8 +265,18 @@ class TestArgumentsThatMeddle:
             (lambda m, x: m.move(x(PAGE), 0, 1), ValueError, None),
             (lambda m, x: m.move(0, PAGE, x(1)), ValueError, None),
             (lambda m, x: m.flush(0, x(PAGE + 5)), ValueError, "flush values out of range"),
-            (lambda m, x: m.madvise(MADV_NORMAL, x(PAGE)), ValueError, "madvise start out of bounds"),
-            (lambda m, x: m.madvise(x(MADV_NORMAL), PAGE), ValueError, "madvise start out of bounds"),
+            pytest.param(
+                lambda m, x: m.madvise(cffimmap.MADV_NORMAL, x(PAGE)),
+                ValueError,
+                "madvise start out of bounds",
+                marks=needs("mmap.madvise"),
+            ),
+            pytest.param(
+                lambda m, x: m.madvise(x(cffimmap.MADV_NORMAL), PAGE),
+                ValueError,
+                "madvise start out of bounds",
+                marks=needs("mmap.madvise"),
+            ),
             (lambda m, x: m.write(x(b"ab")), ValueError, "data out of range"),
             (lambda m, x: m.write_byte(x(1)), ValueError, "write byte out of range"),
         ],
@@ -295,7 +336,10 @@ def opened(kind: str, path: Path) -> Iterator[int]:
         with socket.socket() as unconnected:
             yield unconnected.fileno()
         return
-    if kind == "fifo":
+    if kind == "pipe":
+        descriptor, writer = os.pipe()
+        os.close(writer)
+    elif kind == "fifo":
         os.mkfifo(path.with_name("fifo"))
         descriptor = os.open(path.with_name("fifo"), os.O_RDWR)
     elif kind == "directory":
@@ -326,6 +370,7 @@ class TestDescriptors:
             ("/dev/null", 10, ACCESS_DEFAULT, errno.ENODEV),
         ],
     )
+    @needs("os.mkfifo", "/dev/zero")
     def test_what_is_no_file_is_refused(
         self,
         mmap: ModuleType,
@@ -342,6 +387,38 @@ class TestDescriptors:
                 mmap.mmap(descriptor, length, access=access)
             assert open_descriptors() == before
 
+    @needs("msvcrt")
+    @pytest.mark.parametrize(
+        ("kind", "length", "errors", "number"),
+        [
+            # Wine says that it has 0 bytes, Windows nothing.
+            ("nul", 0, (OSError, ValueError), None),
+            ("nul", 10, OSError, None),
+            ("pipe", 0, OSError, None),
+            ("pipe", 10, OSError, None),
+            # Its number is no descriptor of the C runtime.
+            ("socket", 0, OSError, errno.EBADF),
+            ("socket", 10, OSError, errno.EBADF),
+        ],
+    )
+    @pytest.mark.parametrize("access", [ACCESS_DEFAULT, ACCESS_READ])
+    def test_what_is_no_file_is_refused_on_windows(
+        self,
+        mmap: ModuleType,
+        path: Path,
+        kind: str,
+        length: int,
+        errors: Any,
+        number: int | None,
+        access: int,
+    ) -> None:
+        with opened(kind, path) as descriptor:
+            before = everything_open()
+            with pytest.raises(errors) as caught:
+                mmap.mmap(descriptor, length, access=access)
+            assert number in (None, getattr(caught.value, "errno", None))
+            assert everything_open() == before
+
     def test_closed_descriptor_is_refused(self, mmap: ModuleType, path: Path, raises: Raises) -> None:
         descriptor = os.open(path, os.O_RDWR)
         os.close(descriptor)
@@ -356,7 +433,7 @@ class TestDescriptors:
         before = open_descriptors()
         with mmap.mmap(file.fileno(), 0) as m:
             (own,) = open_descriptors() - before
-            os.close(own)
+            close_behind_the_back(own)
             with raises(OSError, errno.EBADF):
                 m.size()
             with raises(OSError, errno.EBADF):
@@ -370,6 +447,7 @@ def no_descriptor_left() -> Iterator[None]:
     """As many descriptors are open as this process may have."""
     # What earlier tests dropped would be collected at the first refusal, and leave room.
     gc.collect()
+    resource: Any = importlib.import_module("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1, limits[1]))
@@ -384,6 +462,7 @@ def no_descriptor_left() -> Iterator[None]:
             os.close(descriptor)
 
 
+@needs("resource")
 class TestNoDescriptorLeft:
     def test_map_of_a_file_is_refused(self, mmap: ModuleType, file: Any, raises: Raises) -> None:
         with no_descriptor_left(), raises(OSError, errno.EMFILE):
@@ -397,6 +476,7 @@ class TestNoDescriptorLeft:
                 assert m[:5] == b"hello"
 
     def test_collecting_is_tried_less_and_less_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        crowded = importlib.import_module("cffimmap._unix").crowded
         monkeypatch.setattr("cffimmap._unix.resource.getrlimit", lambda _: (256, 256))
         assert not crowded(191)
         assert [crowded(192) for _ in range(9)] == [True, True, False, True, False, False, False, True, False]
@@ -418,18 +498,22 @@ class TestNoDescriptorLeft:
 class TestFilesThatChange:
     @pytest.fixture
     def before_mapping(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> Callable[[int], None]:
-        """Lets another process change the file's size between the look at it and the mapping."""
+        """Lets another process change the file's size between the look at it and the mapping.
+
+        On Windows the mapping begins with a section, which keeps the file from becoming shorter.
+        """
+        name = "cm_make_section" if _native.WINDOWS else "cm_map"
 
         def resize(size: int) -> None:
-            real = _native.lib.cm_map
+            real = getattr(_native.lib, name)
 
-            def cm_map(*arguments: Any) -> int:
+            def function(*arguments: Any) -> int:
                 os.truncate(path, size)
                 answer: int = real(*arguments)
                 return answer
 
             library = FakeLibrary(_native.lib)
-            library.cm_map = cm_map  # type: ignore[attr-defined]
+            setattr(library, name, function)
             monkeypatch.setattr("cffimmap._mapping.lib", library)
 
         return resize
@@ -442,6 +526,7 @@ class TestFilesThatChange:
             assert (len(m), m.size()) == (SIZE, 5 * PAGE)
             assert m[-6:] == b"world\n"
 
+    @needs("MAP_SHARED")
     @pytest.mark.parametrize("size", [0, 1, PAGE, 2 * PAGE])
     def test_file_that_shrinks_before_it_is_mapped(
         self,
@@ -459,6 +544,26 @@ class TestFilesThatChange:
         assert open_descriptors() == descriptors
         assert path.stat().st_size == size
 
+    @needs("msvcrt")
+    @pytest.mark.parametrize(
+        ("size", "number"), [(0, NO_SECTION), (1, NO_VIEW), (PAGE, NO_VIEW), (2 * PAGE, NO_VIEW)]
+    )
+    def test_file_that_shrinks_before_it_is_mapped_is_not_made_longer_on_windows(
+        self,
+        ours: ModuleType,
+        file: Any,
+        path: Path,
+        before_mapping: Callable[[int], None],
+        size: int,
+        number: int,
+    ) -> None:
+        before_mapping(size)
+        handles = everything_open()
+        with pytest.raises(OSError, match=f"WinError {number}"):
+            ours.mmap(file.fileno(), 0)
+        assert everything_open() == handles
+        assert path.stat().st_size == size
+
     def test_file_that_grows_afterwards_is_not_mapped_further(
         self, mmap: ModuleType, file: Any, path: Path
     ) -> None:
@@ -466,6 +571,19 @@ class TestFilesThatChange:
             os.truncate(path, 5 * PAGE)
             assert (len(m), m.size()) == (SIZE, 5 * PAGE)
 
+    @needs("msvcrt")
+    def test_mapped_file_is_not_cut_on_windows(self, mmap: ModuleType, file: Any, path: Path) -> None:
+        """Wine cuts it by way of any handle but that which it was mapped by."""
+        before = path.read_bytes()
+        with mmap.mmap(file.fileno(), 0) as m:
+            for size in (0, PAGE, SIZE - PAGE):
+                with pytest.raises(OSError, match="Invalid argument"):
+                    file.truncate(size)
+            assert (len(m), m.size(), m[:]) == (SIZE, SIZE, before)
+        file.truncate(PAGE)
+        assert path.read_bytes() == before[:PAGE]
+
+    @needs("MAP_SHARED")
     def test_pages_that_are_left_can_be_read(self, mmap: ModuleType, file: Any, path: Path) -> None:
         with mmap.mmap(file.fileno(), 0) as m:
             os.truncate(path, PAGE)
@@ -495,8 +613,9 @@ NO_ACCESS_CALLS = {
 }
 
 
+@needs("PROT_EXEC")
 class TestMapsWithoutAccess:
-    @pytest.fixture(params=[0, PROT_EXEC], ids=["none", "exec"])
+    @pytest.fixture(params=[0, constant("PROT_EXEC")], ids=["none", "exec"])
     def m(self, ours: ModuleType, request: pytest.FixtureRequest) -> Iterator[Any]:
         with ours.mmap(-1, 10, prot=request.param) as m:
             yield m
@@ -524,7 +643,7 @@ class TestMapsWithoutAccess:
     def test_the_rest_works(self, m: Any) -> None:
         assert (len(m), m.size(), m.seek(0, os.SEEK_END), m.tell()) == (10, 10, 10, 10)
         assert m.flush() is None
-        assert m.madvise(MADV_NORMAL) is None
+        assert m.madvise(cffimmap.MADV_NORMAL) is None
         assert "ACCESS_READ" in repr(m)
         m.close()
         with pytest.raises(ValueError, match=CLOSED):
@@ -536,8 +655,9 @@ class TestSizes:
     def test_sizes_around_the_limits_of_c_work(self, mmap: ModuleType, tmp_path: Path, size: int) -> None:
         path = tmp_path / "sparse"
         with path.open("w+b", buffering=0) as file:
-            file.truncate(size)
-            os.pwrite(file.fileno(), b"end", size - 3)
+            let_have_holes(file)
+            file.seek(size - 3)
+            file.write(b"end")
             with mmap.mmap(file.fileno(), 0) as m:
                 assert (len(m), m.size(), m[size - 1], m[-1]) == (size, size, ord("d"), ord("d"))
                 assert m[size - 5 :] == m[-5 : size + 5] == b"\0\0end"
@@ -555,7 +675,9 @@ class TestSizes:
     def test_offsets_around_the_limits_of_c_work(self, mmap: ModuleType, tmp_path: Path, offset: int) -> None:
         path = tmp_path / "sparse"
         with path.open("w+b", buffering=0) as file:
-            os.pwrite(file.fileno(), b"end", offset)
+            let_have_holes(file)
+            file.seek(offset)
+            file.write(b"end")
             with mmap.mmap(file.fileno(), 0, offset=offset) as m:
                 assert m[:] == b"end"
 
@@ -604,15 +726,23 @@ class TestSizes:
     def test_size_and_offset_together_must_fit(
         self, ours: ModuleType, file: Any, path: Path, raises: Raises
     ) -> None:
-        with ours.mmap(file.fileno(), 0, offset=PAGE) as m, raises(ValueError, "new size out of range"):
-            m.resize(2**63 - PAGE)
-        assert path.stat().st_size == SIZE
+        file.truncate(GRANULARITY + SIZE)
+        with (
+            ours.mmap(file.fileno(), 0, offset=GRANULARITY) as m,
+            raises(ValueError, "new size out of range"),
+        ):
+            m.resize(2**63 - GRANULARITY)
+        assert path.stat().st_size == GRANULARITY + SIZE
 
     @pytest.mark.parametrize(
         ("arguments", "answer"),
         [
             ({"access": ACCESS_READ}, "mmap can't resize a readonly or copy-on-write memory map."),
-            ({"prot": PROT_READ}, "mmap can't resize a readonly or copy-on-write memory map."),
+            pytest.param(
+                {"prot": PROT_READ},
+                "mmap can't resize a readonly or copy-on-write memory map.",
+                marks=needs("PROT_READ"),
+            ),
             ({"access": 3}, "mmap can't resize a readonly or copy-on-write memory map."),
         ],
     )

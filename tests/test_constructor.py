@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import GRANULARITY, SIZE, Index, open_descriptors, open_files
+from _files import GRANULARITY, SIZE, Index, everything_open, open_descriptors
 from _needs import constant, needs
 
 from cffimmap import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE
@@ -92,16 +92,11 @@ class TestDescriptor:
 
     def test_own_descriptor_is_closed_with_the_map(self, mmap: ModuleType, file: Any) -> None:
         gc.collect()
-        before = open_files()
+        before = everything_open()
         m = mmap.mmap(file.fileno(), 0)
-        opened = open_files()
-        assert opened > before
+        assert everything_open() > before
         m.close()
-        assert open_files() < opened
-        # On Windows the lock of a map is a handle too, while the object lives.
-        del m
-        gc.collect()
-        assert open_files() == before
+        assert everything_open() == before
 
     @needs("/proc/self/fd")
     @pytest.mark.differs("inherited descriptor")
@@ -114,12 +109,10 @@ class TestDescriptor:
     @pytest.mark.differs("trackfd")
     @pytest.mark.parametrize("no", [False, 0, [], None])
     def test_trackfd_false_keeps_no_descriptor(self, mmap: ModuleType, file: Any, no: Any) -> None:
-        # Memory without a file has as many, as its lock is a handle on Windows.
-        with mmap.mmap(-1, 10):
-            gc.collect()
-            before = open_files()
+        gc.collect()
+        before = everything_open()
         with mmap.mmap(file.fileno(), 0, trackfd=no) as m:
-            assert open_files() == before
+            assert everything_open() == before
             assert m[:5] == b"hello"
 
     @pytest.mark.differs("trackfd refusals")
@@ -340,10 +333,10 @@ class TestRefusals:
         answer: str | int | None,
     ) -> None:
         gc.collect()
-        before = open_files()
+        before = everything_open()
         with raises(error, answer):
             mmap.mmap(**{"fileno": file.fileno(), "length": 10, **arguments})
-        assert open_files() == before
+        assert everything_open() == before
         assert path.stat().st_size == SIZE
 
     def test_empty_file_is_refused(self, mmap: ModuleType, path: Path, raises: Raises) -> None:

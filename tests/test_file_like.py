@@ -8,11 +8,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, Index
+from _files import GRANULARITY, PAGE, SIZE, Index, each_call
+from _needs import needs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cffimmap import ACCESS_READ, MADV_NORMAL
+import cffimmap
+from cffimmap import ACCESS_READ
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,8 +308,10 @@ class TestSeek:
 
 class TestSize:
     def test_size_is_that_of_the_file(self, mmap: ModuleType, file: Any) -> None:
-        with mmap.mmap(file.fileno(), 10, offset=PAGE) as m:
-            assert (m.size(), len(m)) == (SIZE, 10)
+        size = GRANULARITY + SIZE
+        file.truncate(size)
+        with mmap.mmap(file.fileno(), 10, offset=GRANULARITY) as m:
+            assert (m.size(), len(m)) == (size, 10)
 
     def test_size_follows_the_file(self, m: Any, path: Path) -> None:
         os.truncate(path, 5 * PAGE)
@@ -368,7 +372,7 @@ CALLS = {
     "rfind": lambda m: m.rfind(b"a"),
     "find nothing": lambda m: m.find(b""),
     "flush": lambda m: m.flush(),
-    "madvise": lambda m: m.madvise(MADV_NORMAL),
+    "madvise": lambda m: m.madvise(cffimmap.MADV_NORMAL),
     "move": lambda m: m.move(0, 0, 0),
     "read": lambda m: m.read(),
     "read nothing": lambda m: m.read(0),
@@ -395,7 +399,7 @@ class TestClosed:
 
     @pytest.mark.differs("length of a closed map", call=[len, bool])
     @pytest.mark.differs("reversed closed map", call=[reversed])
-    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+    @each_call(CALLS, {"madvise": "mmap.madvise"})
     def test_every_use_raises(self, closed: Any, raises: Raises, call: Any) -> None:
         with raises(ValueError, CLOSED):
             call(closed)
@@ -417,6 +421,7 @@ class TestClosed:
         with raises(ValueError, CLOSED):
             m["a"]
 
+    @needs("mmap.set_name")
     def test_naming_it_raises(self, ours: ModuleType, raises: Raises) -> None:
         m = ours.mmap(-1, 10)
         m.close()

@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _files import PAGE, SIZE, FakeLibrary, Index
+from _needs import constant, needs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cffimmap import (
-    ACCESS_COPY,
-    ACCESS_READ,
-    MADV_DONTNEED,
-    MADV_NORMAL,
-    MADV_WILLNEED,
-    MAP_PRIVATE,
-    MS_ASYNC,
-    MS_INVALIDATE,
-    MS_SYNC,
-    _native,
-)
+import cffimmap
+from cffimmap import ACCESS_COPY, ACCESS_READ, MS_ASYNC, MS_SYNC, _native
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,12 +27,23 @@ FLUSH_RANGE = "flush values out of range"
 NO_INTEGER = "'str' object cannot be interpreted as an integer"
 LIMIT = 2**63 - 1
 
+MS_INVALIDATE = constant("MS_INVALIDATE")
+MADV_NORMAL = constant("MADV_NORMAL")
+MADV_WILLNEED = constant("MADV_WILLNEED")
+
+# ERROR_IO_DEVICE of winerror.h
+IO_DEVICE = 1117
+
+# What msync(2) looks at and Windows does not.
+by_msync = needs("MS_INVALIDATE")
+
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     """Records what is asked of the system, and answers that it was done."""
-    fake = FakeLibrary(_native.lib, "cm_sync", "cm_advise", "cm_set_name")
+    fake = FakeLibrary(_native.lib, "cm_sync", "cm_sync_file", "cm_advise", "cm_set_name")
     monkeypatch.setattr("cffimmap._mmap.lib", fake)
+    monkeypatch.setattr("cffimmap._mapping.lib", fake)
     return fake
 
 
@@ -123,12 +125,11 @@ class TestFlush:
         assert m.tell() == 6
 
     @pytest.mark.differs("flush flags")
-    @pytest.mark.parametrize(
-        "flags", [MS_SYNC, MS_ASYNC, MS_SYNC | MS_INVALIDATE, MS_ASYNC | MS_INVALIDATE, 0]
-    )
-    def test_flags_choose_how(self, m: Any, flags: int) -> None:
-        assert m.flush(flags=flags) is None
-        assert m.flush(PAGE, PAGE, flags=Index(flags)) is None
+    @pytest.mark.parametrize("flags", [MS_SYNC, MS_ASYNC, 0])
+    @pytest.mark.parametrize("more", [0, pytest.param(MS_INVALIDATE, marks=needs("MS_INVALIDATE"))])
+    def test_flags_choose_how(self, m: Any, flags: int, more: int) -> None:
+        assert m.flush(flags=flags | more) is None
+        assert m.flush(PAGE, PAGE, flags=Index(flags | more)) is None
 
     @pytest.mark.parametrize(
         ("arguments", "flags", "asked"),
@@ -152,7 +153,53 @@ class TestFlush:
     ) -> None:
         with ours.mmap(file.fileno(), 0) as m:
             m.flush(*arguments, **flags)
-        assert library.calls == [("cm_sync", asked)]
+        assert library.calls[0] == ("cm_sync", asked)
+
+    @needs("MS_INVALIDATE")
+    def test_system_is_asked_once(self, ours: ModuleType, library: FakeLibrary, file: Any) -> None:
+        """MS_SYNC means the disk there."""
+        with ours.mmap(file.fileno(), 0) as m:
+            m.flush()
+        assert library.calls == [("cm_sync", (0, SIZE, MS_SYNC))]
+
+    @needs("msvcrt")
+    @pytest.mark.parametrize(
+        ("arguments", "flags", "to_the_disk"),
+        [
+            ({}, {}, True),
+            ({}, {"flags": MS_SYNC}, True),
+            ({}, {"flags": 0}, True),
+            ({}, {"flags": MS_ASYNC}, False),
+            # There is no file to be asked for.
+            ({"trackfd": False}, {}, False),
+        ],
+    )
+    def test_windows_is_asked_for_the_file_too_unless_asynchronously(
+        self,
+        ours: ModuleType,
+        library: FakeLibrary,
+        file: Any,
+        arguments: dict[str, bool],
+        flags: dict[str, int],
+        to_the_disk: bool,
+    ) -> None:
+        with ours.mmap(file.fileno(), 0, **arguments) as m:
+            m.flush(0, PAGE, **flags)
+        asked = [("cm_sync", (0, PAGE, flags.get("flags", MS_SYNC)))]
+        assert library.calls == asked + [("cm_sync_file", ())] * to_the_disk
+
+    @needs("msvcrt")
+    @pytest.mark.parametrize("arguments", [(1,), (1, 5), (SIZE,), (SIZE, 0), (0, 0)])
+    def test_windows_takes_any_offset(self, ours: ModuleType, file: Any, arguments: tuple[int, ...]) -> None:
+        with ours.mmap(file.fileno(), 0) as m:
+            m[:5] = b"HELLO"
+            assert m.flush(*arguments) is None
+
+    @needs("msvcrt")
+    @pytest.mark.parametrize("flags", [99, 2**31 - 1, -1, MS_SYNC | MS_ASYNC])
+    def test_windows_ignores_flags_it_does_not_know(self, ours: ModuleType, file: Any, flags: int) -> None:
+        with ours.mmap(file.fileno(), 0) as m:
+            assert m.flush(flags=flags) is None
 
     @pytest.mark.parametrize("arguments", [{"access": ACCESS_READ}, {"access": ACCESS_COPY}])
     def test_nothing_is_asked_for_read_only_maps_and_copies(
@@ -192,11 +239,11 @@ class TestFlush:
             ((PAGE, SIZE - PAGE + 1), {}, ValueError, FLUSH_RANGE),
             ((PAGE, LIMIT), {}, ValueError, FLUSH_RANGE),
             ((LIMIT,), {}, ValueError, FLUSH_RANGE),
-            ((1,), {}, OSError, errno.EINVAL),
-            ((SIZE,), {}, OSError, errno.EINVAL),
-            ((SIZE, 0), {}, OSError, errno.EINVAL),
-            ((), {"flags": 99}, OSError, errno.EINVAL),
-            ((), {"flags": MS_SYNC | MS_ASYNC}, OSError, errno.EINVAL),
+            pytest.param((1,), {}, OSError, errno.EINVAL, marks=by_msync),
+            pytest.param((SIZE,), {}, OSError, errno.EINVAL, marks=by_msync),
+            pytest.param((SIZE, 0), {}, OSError, errno.EINVAL, marks=by_msync),
+            pytest.param((), {"flags": 99}, OSError, errno.EINVAL, marks=by_msync),
+            pytest.param((), {"flags": MS_SYNC | MS_ASYNC}, OSError, errno.EINVAL, marks=by_msync),
             ((2**63,), {}, OverflowError, SSIZE),
             ((0, 2**63), {}, OverflowError, SSIZE),
             ((), {"flags": 2**31}, OverflowError, None),
@@ -218,6 +265,7 @@ class TestFlush:
         with raises(error, answer):
             m.flush(*arguments, **flags)
 
+    @needs("MS_INVALIDATE")
     def test_failure_names_the_call(self, ours: ModuleType, library: FakeLibrary, file: Any) -> None:
         library.answer = errno.EIO
         with ours.mmap(file.fileno(), 0) as m:
@@ -226,7 +274,27 @@ class TestFlush:
             assert caught.value.errno == errno.EIO
             assert caught.value.__notes__ == ["msync() failed"]  # type: ignore[attr-defined, unused-ignore]
 
+    @needs("msvcrt")
+    @pytest.mark.parametrize(
+        ("function", "call"),
+        [("cm_sync", "FlushViewOfFile() failed"), ("cm_sync_file", "FlushFileBuffers() failed")],
+    )
+    def test_failure_names_the_call_of_windows(
+        self, ours: ModuleType, monkeypatch: pytest.MonkeyPatch, file: Any, function: str, call: str
+    ) -> None:
+        library = FakeLibrary(_native.lib, function)
+        library.answer = IO_DEVICE
+        for module in ("_mmap", "_mapping"):
+            monkeypatch.setattr(f"cffimmap.{module}.lib", library)
+        with ours.mmap(file.fileno(), 0) as m:
+            with pytest.raises(OSError, match=f"WinError {IO_DEVICE}") as caught:
+                m.flush()
+            # Python knows no errno for it.
+            assert caught.value.errno == errno.EINVAL
+            assert caught.value.__notes__ == [call]  # type: ignore[attr-defined, unused-ignore]
 
+
+@needs("mmap.madvise")
 class TestMadvise:
     @pytest.mark.differs("madvise None", arguments=[(0, None), (PAGE, None)])
     @pytest.mark.parametrize(
@@ -274,9 +342,9 @@ class TestMadvise:
         assert library.calls == [("cm_advise", (*asked, MADV_WILLNEED))]
 
     def test_unneeded_pages_are_zero_again(self, mmap: ModuleType) -> None:
-        with mmap.mmap(-1, 3 * PAGE, flags=MAP_PRIVATE) as m:
+        with mmap.mmap(-1, 3 * PAGE, flags=cffimmap.MAP_PRIVATE) as m:
             m[:] = b"x" * (3 * PAGE)
-            m.madvise(MADV_DONTNEED, PAGE, PAGE)
+            m.madvise(cffimmap.MADV_DONTNEED, PAGE, PAGE)
             assert m[:] == b"x" * PAGE + bytes(PAGE) + b"x" * PAGE
 
     @pytest.mark.differs("madvise errors", error=[OSError])
@@ -311,6 +379,7 @@ class TestMadvise:
             m.madvise(*arguments)
 
 
+@needs("mmap.set_name")
 class TestSetName:
     """The kernel here may know no names: what it is asked is looked at instead."""
 

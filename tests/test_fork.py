@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import PATIENCE, PYPY, descriptors_of, in_child, ranges_of
+from _files import run_python
+from _needs import needs
 
 import cffimmap
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+forks = needs("os.fork")
 
 PAGE = cffimmap.PAGESIZE
 SIZE = 2 * PAGE
@@ -52,6 +56,7 @@ def filled(size: int, before: bytes) -> bytes:
         return m[:]
 
 
+@forks
 class TestSharing:
     def test_shared_anonymous_memory_is_seen_by_the_parent(self) -> None:
         with cffimmap.mmap(-1, SIZE) as m:
@@ -98,6 +103,7 @@ class TestSharing:
             assert (m[0], m.tell()) == (9, 5)
 
 
+@forks
 class TestLifetime:
     def test_a_close_in_the_child_leaves_the_parents_map(self, path: Path) -> None:
         def work() -> None:
@@ -170,3 +176,47 @@ class TestLifetime:
         with map_of(path) as m:
             in_child(lambda: in_child(lambda: m.__setitem__(slice(0, 10), b"grandchild")))
             assert m.read(10) == b"grandchild"
+
+
+class TestAnotherProcess:
+    """One that shares nothing but the file, or on Windows the name of the memory."""
+
+    def test_a_file_map_is_shared(self, path: Path) -> None:
+        with map_of(path) as m:
+            m[:5] = b"later"
+            run_python(
+                "import sys, cffimmap\n"
+                "with open(sys.argv[1], 'r+b') as file, cffimmap.mmap(file.fileno(), 0) as m:\n"
+                "    assert m[:5] == b'later'\n"
+                "    m[5:10] = b'there'",
+                str(path),
+            )
+            assert m[:11] == b"laterthere" + CONTENTS[10:11]
+
+    def test_a_copying_map_is_not_shared(self, path: Path) -> None:
+        with map_of(path, access=cffimmap.ACCESS_COPY) as m:
+            m[:5] = b"later"
+            run_python(
+                "import sys, cffimmap\n"
+                "with open(sys.argv[1], 'r+b') as file, cffimmap.mmap(file.fileno(), 0) as m:\n"
+                "    assert m[:3] == b'\\1\\2\\3'\n"
+                "    m[:10] = b'everything'",
+                str(path),
+            )
+            assert m[:5] == b"later"
+        assert path.read_bytes() == b"everything" + CONTENTS[10:]
+
+    @needs("msvcrt")
+    def test_memory_with_a_tag_is_shared(self) -> None:
+        tag = f"cffimmap-{os.getpid()}"
+        with cffimmap.mmap(-1, SIZE, tag) as m:  # type: ignore[arg-type, unused-ignore]
+            m[:5] = b"later"
+            run_python(
+                "import sys, cffimmap\n"
+                "with cffimmap.mmap(-1, int(sys.argv[1]), sys.argv[2]) as m:\n"
+                "    assert m[:5] == b'later'\n"
+                "    m[5:10] = b'there'",
+                str(SIZE),
+                tag,
+            )
+            assert m[:11] == b"laterthere\0"

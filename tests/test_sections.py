@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import GRANULARITY, PAGE, SIZE, FakeLibrary, open_files
+from _files import GRANULARITY, PAGE, SIZE, FakeLibrary, everything_open
 
 import cffimmap
 from cffimmap import _mapping
@@ -84,7 +84,7 @@ class TestLongerFiles:
         self, ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         gc.collect()
-        before = open_files()
+        before = everything_open()
         library = FakeLibrary(lib, "cm_map")
         library.answer = ACCESS_DENIED
         with monkeypatch.context() as patch:
@@ -95,7 +95,7 @@ class TestLongerFiles:
         assert path.stat().st_size == SIZE
         del raised
         gc.collect()
-        assert open_files() == before
+        assert everything_open() == before
 
     def test_a_file_that_shrinks_before_it_is_mapped_whole_gets_nothing_added(
         self, ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -278,11 +278,11 @@ class TestWhatIsHeld:
     def test_thousands_of_maps_leave_no_handle(self, ours: ModuleType, file: Any) -> None:
         with ours.mmap(file.fileno(), 0):
             gc.collect()
-            before = open_files()
+            before = everything_open()
         for _ in range(2000):
             ours.mmap(file.fileno(), 10)
         gc.collect()
-        assert open_files() <= before
+        assert everything_open() <= before
 
     def test_no_handle_is_kept_without_trackfd(self, ours: ModuleType, path: Path) -> None:
         with path.open("r+b") as file:

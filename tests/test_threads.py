@@ -9,14 +9,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PYPY, descriptors_of, in_child, ranges_of
+from _exporters import PYPY, descriptors_of, growing_map, in_child, ranges_of
+from _needs import needs
 
 import cffimmap
 from cffimmap import _mapping, _mmap
 from cffimmap._native import lib
 
+if sys.platform == "win32":
+    from cffimmap._windows import BLANKS
+else:
+    from cffimmap._unix import BLANKS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 PAGE = cffimmap.PAGESIZE
@@ -53,7 +59,7 @@ def map_of(path: Path) -> cffimmap.mmap:
 
 
 def private_map(_: Path) -> cffimmap.mmap:
-    m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+    m = growing_map(SIZE)
     m[:] = CONTENTS
     return m
 
@@ -117,7 +123,8 @@ def move(m: Any) -> None:
 
 def memory(m: Any) -> None:
     m.flush()
-    m.madvise(cffimmap.MADV_NORMAL)
+    if hasattr(m, "madvise"):
+        m.madvise(cffimmap.MADV_NORMAL)
     assert m.size() > 0
 
 
@@ -143,11 +150,11 @@ USES = [
 class _Crowd:
     """Threads that use one map in all ways until they are told to stop, and what went wrong in them."""
 
-    def __init__(self, m: Any) -> None:
+    def __init__(self, m: Any, uses: Sequence[Callable[[Any], None]] = USES) -> None:
         self.wrong: list[str] = []
         self._m = m
         self._stopped = False
-        self.threads = [threading.Thread(target=self._use, args=(use,)) for use in USES]
+        self.threads = [threading.Thread(target=self._use, args=(use,)) for use in uses]
         for thread in self.threads:
             thread.start()
 
@@ -198,7 +205,9 @@ def test_close_while_others_use_the_map(path: Path, make: Callable[[Path], cffim
             m.close()
             assert m.closed
         assert is_known(path.read_bytes())
-        assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+        assert descriptors_of(path) == 0
+        if BLANKS or not PYPY:  # elsewhere PyPy leaves mapped what was exported
+            assert ranges_of(path) == 0
 
     in_child(work)
 
@@ -207,7 +216,8 @@ def test_close_while_others_use_the_map(path: Path, make: Callable[[Path], cffim
 def test_resize_while_others_use_the_map(path: Path, make: Callable[[Path], cffimmap.mmap]) -> None:
     def work() -> None:
         m = make(path)
-        crowd = _Crowd(m)
+        # Elsewhere PyPy leaves mapped what was exported, and the file under it cannot be cut.
+        crowd = _Crowd(m, USES if BLANKS or not PYPY else [use for use in USES if use is not export])
         for _ in range(CROWDED_ROUNDS):
             # Growth brings zeros: the others stay below the smaller size.
             attempt(lambda: m.resize(2 * PAGE))
@@ -224,7 +234,7 @@ def test_resize_while_others_use_the_map(path: Path, make: Callable[[Path], cffi
 
 def test_resize_loses_no_write_of_other_threads() -> None:
     def work() -> None:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         wrong: list[object] = []
         stopped = threading.Event()
 
@@ -319,7 +329,7 @@ class TestALongCall:
     def during_a_find(self, refused: Callable[[cffimmap.mmap], object], **patches: int) -> None:
         def work() -> None:
             # Never freed memory of zeros: the kernel's one zero page, so that this takes no memory.
-            m = cffimmap.mmap(-1, self.LENGTH, cffimmap.MAP_PRIVATE)
+            m = growing_map(self.LENGTH)
             entered, found = threading.Event(), []
             real: Any = lib.cm_find
 
@@ -358,7 +368,7 @@ class TestALongCall:
 
     def test_other_threads_run_and_use_the_map(self) -> None:
         def work() -> None:
-            m = cffimmap.mmap(-1, self.LENGTH, cffimmap.MAP_PRIVATE)
+            m = growing_map(self.LENGTH)
             thread = threading.Thread(target=m.find, args=(b"absent", 0))
             thread.start()
             steps = 0
@@ -379,7 +389,7 @@ class TestASettledMapping:
     def while_withdrawn(
         self, call: Callable[[Any], object], then: Callable[[Any], object], length: int = SIZE
     ) -> Any:
-        m = cffimmap.mmap(-1, length, cffimmap.MAP_PRIVATE)
+        m = growing_map(length)
         m[:] = bytes([OLD]) * (length - 1) + bytes([NEW])
         answers: list[Any] = []
         asked = threading.Event()
@@ -449,7 +459,7 @@ class TestASettledMapping:
             lambda m: m.move(SIZE - 9, 0, 9),
             lambda m: m.find(b"absent", 0),
             lambda m: m.flush(0, SIZE),
-            lambda m: m.madvise(cffimmap.MADV_NORMAL, PAGE),
+            pytest.param(lambda m: m.madvise(cffimmap.MADV_NORMAL, PAGE), marks=needs("mmap.madvise")),
             lambda m: (m.seek(0), m.write(bytearray(SIZE))),
         ],
     )
@@ -503,7 +513,7 @@ class TestInTheMidst:
     """A signal handler or a finaliser comes in the midst of what its own thread does to the memory."""
 
     def in_the_midst(self, then: Callable[[Any], object], call: Callable[[Any], object]) -> Any:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         m[:] = CONTENTS
         answers: list[Any] = []
         alone = _mapping.Mapping._alone
@@ -545,7 +555,7 @@ class TestInTheMidst:
 
     @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
     def test_memory_exported_after_the_check_is_not_resized(self) -> None:
-        m = cffimmap.mmap(-1, SIZE, cffimmap.MAP_PRIVATE)
+        m = growing_map(SIZE)
         with memoryview(m) as view:
             assert m._resize(PAGE) is False
             assert view.nbytes == len(m) == SIZE
