@@ -181,21 +181,26 @@ class _PinnedWindow(_Window):
     __slots__ = ()
 
     def __getitem__(self, key: Any) -> Any:
-        pins = self._mapping._pins
-        # The pin first: whoever withdraws the memory sets the length first and looks at the pins then.
-        pins.append(None)
-        try:
-            return _Window.__getitem__(self, key)
-        finally:
-            pins.pop()
+        return self._mapping._pinned(self._get, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        pins = self._mapping._pins
-        pins.append(None)
-        try:
+        self._mapping._pinned(self._set, key, value)
+
+    # Pinned only now, the memory may be gone already: even a slice must not go there.
+
+    def _get(self, key: Any) -> Any:
+        return _Window.__getitem__(self, key) if self.length else self._mapping._view[key]
+
+    def _set(self, key: Any, value: Any) -> None:
+        if self.length:
             _Window.__setitem__(self, key, value)
-        finally:
-            pins.pop()
+        else:
+            self._mapping._view[key] = value
+
+
+def _unpin(pins: list[object], pin: object) -> None:
+    if pin in pins:
+        pins.remove(pin)
 
 
 class _Release:
@@ -377,7 +382,7 @@ class Mapping(Base):  # type: ignore[misc]
         self._tag = request.tag
         self._lock = RLock()
         self._shut()
-        self._pins: list[None] = []
+        self._pins: list[object] = []
         self._retired: list[tuple[Pointer, int]] = []
         self._file = self._section = None
         if request.track and not self._anonymous:
@@ -544,15 +549,28 @@ class Mapping(Base):  # type: ignore[misc]
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
-            # The pin first: whoever withdraws the memory hides the span first and looks at the pins then.
-            self._pins.append(None)
+            done, result = self._pinned(self._attempt, function, end, arguments)
+            return result if done else self._run_again(function, end, *arguments)
+
+        def _attempt(
+            self, function: Callable[..., Any], end: int, arguments: tuple[object, ...]
+        ) -> tuple[bool, Any]:
+            pointer, length = self._span
+            return (True, function(pointer, *arguments)) if end <= length else (False, None)
+
+        def _pinned(self, call: Callable[..., Any], *arguments: object) -> Any:
+            """Calls what accesses the memory; while it runs, nobody takes the memory away."""
+            pins, pin = self._pins, object()
+            # Unpinned twice, as Ctrl-C may come in the midst of the first time.
             try:
-                pointer, length = self._span
-                if end <= length:
-                    return function(pointer, *arguments)
+                try:
+                    # Before the call: whoever withdraws the memory hides it first and looks at the pins then.
+                    pins.append(pin)
+                    return call(*arguments)
+                finally:
+                    _unpin(pins, pin)
             finally:
-                self._pins.pop()
-            return self._run_again(function, end, *arguments)
+                _unpin(pins, pin)
 
         def _line_end(self, start: int, end: int) -> int:
             """The position after the next newline in [start, end), or `end`.
@@ -801,8 +819,10 @@ class Mapping(Base):  # type: ignore[misc]
                 raise failure(INVALID_ARGUMENT, "cm_map")
             self._map(growth.file, length, growth.fresh)
             self._install(growth.fresh)
-        except OSError as error:
+        except BaseException as error:
+            # A second Ctrl-C too must not leave a map that is neither open nor closed.
             self._shut()
             self._let_file_go()
-            error.__notes__.append("the map could not be put back and is closed")  # type: ignore[attr-defined, unused-ignore]
+            if isinstance(error, OSError):
+                error.__notes__.append("the map could not be put back and is closed")  # type: ignore[attr-defined, unused-ignore]
             raise

@@ -16,6 +16,7 @@ from cffimmap import _mapping
 from cffimmap._native import UNSUPPORTED, lib
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [
@@ -64,6 +65,17 @@ def test_a_map_that_was_never_exported_is_unmapped_at_once(m: Any, path: Path) -
         m[0]
 
 
+def test_an_access_that_comes_too_late_does_not_go_to_the_memory(m: Any) -> None:
+    window = m._view
+    m.close()
+    for key in (0, slice(0, 5), slice(None)):
+        with pytest.raises(ValueError, match="closed"):
+            window[key]
+    for key, value in ((0, 1), (slice(0, 5), b"HELLO")):
+        with pytest.raises(ValueError, match="closed"):
+            window[key] = value
+
+
 def test_an_access_at_work_refuses_a_close(m: Any) -> None:
     m._pins.append(None)
     with pytest.raises(BufferError):
@@ -93,6 +105,37 @@ def test_a_close_in_the_midst_of_an_access_is_refused(m: Any) -> None:
     m._view[Closing() : 5] = b"HELLO"
     assert m[:5] == b"HELLO"
     m.close()
+
+
+class _InterruptedWhilePinning(list[object]):
+    """Ctrl-C right after the pin was set."""
+
+    def append(self, pin: object) -> None:
+        super().append(pin)
+        raise KeyboardInterrupt
+
+
+class _InterruptedWhileUnpinning(list[object]):
+    """Ctrl-C right before the pin is taken away."""
+
+    pressed = False
+
+    def remove(self, pin: object) -> None:
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+        super().remove(pin)
+
+
+@pytest.mark.parametrize("pins", [_InterruptedWhilePinning, _InterruptedWhileUnpinning])
+@pytest.mark.parametrize("access", [lambda m: m.find(b"never"), lambda m: m[0], lambda m: m[0:5]])
+def test_ctrl_c_leaves_no_pin(m: Any, pins: type[list[object]], access: Callable[[Any], object]) -> None:
+    m._pins = pins()
+    with pytest.raises(KeyboardInterrupt):
+        access(m)
+    assert m._pins == []
+    m.close()
+    assert m.closed
 
 
 @pytest.mark.parametrize("size", [1, PAGE, SIZE, 5 * PAGE])

@@ -732,6 +732,18 @@ class TestFilesThatDoNotShrinkWhileMapped:
         with pytest.raises(ValueError, match="closed"):
             m.resize(SIZE)
 
+    def test_a_second_ctrl_c_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
+        def interrupted(*_: object) -> int:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            without_mremap(patch, cm_map=interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                m.resize(SMALLER)
+        assert m.closed
+        assert path.read_bytes() == CONTENTS[:SMALLER]
+        m.close()
+
     def test_once_the_file_is_shorter_no_failure_makes_it_longer(
         self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
