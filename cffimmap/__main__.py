@@ -227,10 +227,8 @@ def _info(_: argparse.Namespace) -> int:
         "methods": " ".join(n for n in _PLATFORM_METHODS if hasattr(cffimmap.mmap, n)),
     }
     names = sorted(vars(cffimmap))
-    for prefix in _NAME_PREFIXES:
-        having = [n[len(prefix) :] for n in names if n.startswith(prefix)]
-        if having:
-            rows[prefix] = " ".join(having)
+    having = ((p, " ".join(n[len(p) :] for n in names if n.startswith(p))) for p in _NAME_PREFIXES)
+    rows.update((prefix, text) for prefix, text in having if text)
     width = max(map(len, rows)) + 2
     for label, text in rows.items():
         print(

@@ -220,7 +220,7 @@ class _Release:
     def __call__(self, pointer: Pointer) -> None:
         if self.keep:
             return
-        if self.exported and BARE_ADDRESSES:
+        if PYPY and self.exported and BARE_ADDRESSES:
             self._blank(pointer, self._range.length)
         else:
             self._unmap(self._range)
@@ -679,10 +679,9 @@ class Mapping(Base):  # type: ignore[misc]
         self._length = 0
 
     def _let_file_go(self) -> None:
-        if self._section is not None:
-            self._section.close()
-        if self._file is not None:
-            self._file.close()
+        for held in (self._section, self._file):
+            if held is not None:
+                held.close()
 
     def _changed(self) -> Exception:
         """What to raise when the mapping was closed or resized between a check and an access."""

@@ -314,6 +314,15 @@ class TestRefusals:
             self.refused(m, size, BufferError, "mmap can't resize with extant buffers exported.")
         assert path.read_bytes() == CONTENTS
 
+    @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
+    def test_an_export_between_the_question_and_the_act(
+        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cffimmap.mmap, "_exported", lambda _: False)
+        with memoryview(m):
+            self.refused(m, PAGE, BufferError, "mmap can't resize with extant buffers exported.")
+        assert path.read_bytes() == CONTENTS
+
     def test_an_index_that_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
         class Closing:
             def __index__(self) -> int:
