@@ -438,21 +438,13 @@ class Mapping(Base):  # type: ignore[misc]
                 raise failure(ALREADY_EXISTS, "cm_make_section")
 
         def _leave_tag(self, file: int, length: int) -> None:
-            """Frees the tag for a section of another length in bytes, unless somebody else has this one open.
-
-            There is no way back: so it is tried first whether a mapping of that length can be had.
-            """
+            """Frees the tag for a section of another length in bytes, unless somebody else has this one open."""
             tag, section = self._tag, self._section
             if tag is None or section is None:
                 return
-            rehearsal = ffi.new("cm_range *")
-            self._tag = None
-            try:
-                self._map(file, length, rehearsal)
-            finally:
-                self._tag = tag
-                if rehearsal.base:
-                    lib.cm_unmap(rehearsal)
+            if file == -1:
+                # There is no way back: so it is tried first whether a mapping of that length can be had.
+                self._rehearse(length)
             section.close()
             others = _Handle()
             code = lib.cm_open_section(tag, others.owner)
@@ -461,6 +453,30 @@ class Mapping(Base):  # type: ignore[misc]
                 raise failure(FILE_IN_USE, "cm_make_section")
             if code != FILE_NOT_FOUND:
                 raise failure(code, "cm_open_section")
+
+        def _rehearse(self, length: int) -> None:
+            fresh = ffi.new("cm_range *")
+            tag, self._tag = self._tag, None
+            try:
+                self._map(-1, length, fresh)
+            finally:
+                self._tag = tag
+                if fresh.base:
+                    lib.cm_unmap(fresh)
+
+        def _retake_tag(self, file: int) -> None:
+            """Takes again the tag that a failed resize had left, where a file makes a new section like the old one."""
+            if self._tag is None or self._section is None or self._section.file != -1:
+                return
+            section = _Handle()
+            try:
+                if file == -1:
+                    self._tag = None
+                else:
+                    self._make_section(file, self._offset + self._length, section)
+                    self._section = section
+            except OSError:
+                self._tag = None
 
         def _sync_file(self, pointer: Pointer) -> int:
             """Brings a file to the disk; the pointer keeps others from closing it meanwhile."""
@@ -478,6 +494,9 @@ class Mapping(Base):  # type: ignore[misc]
 
         def _leave_tag(self, file: int, length: int) -> None:
             """Nothing: memory has no tags here."""
+
+        def _retake_tag(self, file: int) -> None:
+            """Nothing likewise."""
 
     def _map_source(self, source: int, length: int, fresh: Pointer) -> None:
         _, prot, flags, *_ = self._protection
@@ -762,9 +781,9 @@ class Mapping(Base):  # type: ignore[misc]
 
     def _renew(self, hold: _Hold, growth: _Growth, length: int) -> None:
         """Makes the file as large as it shall be, and a mapping of that length in bytes."""
+        self._leave_tag(growth.file, length)
         if growth.file != -1:
             growth.aim(self._offset + length)
-        self._leave_tag(growth.file, length)
         if growth.shrinks and not SHRINKS_MAPPED_FILES:
             self._unmap(hold)
             growth.shrink()
@@ -806,6 +825,7 @@ class Mapping(Base):  # type: ignore[misc]
             growth.undo()
         if hold.range.base:
             self._restore(hold)
+            self._retake_tag(growth.file)
         else:
             self._recover(hold, growth)
 

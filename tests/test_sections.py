@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import GRANULARITY, PAGE, SIZE, FakeLibrary, everything_open
+from _files import GRANULARITY, PAGE, SIZE, FakeLibrary, everything_open, let_have_holes
 
 import cffimmap
 from cffimmap import _mapping
@@ -385,6 +385,7 @@ class TestLargeFiles:
     def test_offsets_beyond_4_gib(self, ours: ModuleType, path: Path) -> None:
         offset = 5 * 2**30
         with path.open("r+b") as file:
+            let_have_holes(file)
             with ours.mmap(file.fileno(), 100, offset=offset) as m:
                 assert m.size() == offset + 100
                 m[:5] = b"hello"

@@ -154,6 +154,37 @@ class TestResize:
             other[0] = 74
             assert m[:5] == b"Jello"
 
+    @pytest.mark.parametrize("size", [PAGE, 5 * GRANULARITY])
+    def test_another_map_of_a_file_s_tag_refuses_it(
+        self, ours: ModuleType, file: Any, path: Any, tag: str, size: int
+    ) -> None:
+        before = path.read_bytes()
+        with ours.mmap(file.fileno(), 0, tag) as m, ours.mmap(-1, 100, tag) as other:
+            with pytest.raises(OSError, match=r".") as raised:
+                m.resize(size)
+            assert winerror(raised.value) == USER_MAPPED_FILE
+            assert m[:] == path.read_bytes() == before
+            other[0] = 74
+            assert m[:5] == b"Jello"
+            other.close()
+            m.resize(size)
+            assert len(m) == size
+
+    def test_a_file_that_cannot_grow_keeps_its_tag(
+        self, ours: ModuleType, file: Any, path: Any, tag: str
+    ) -> None:
+        before = path.read_bytes()
+        with ours.mmap(file.fileno(), 0, tag) as m:
+            with pytest.raises(OSError, match=r"."):
+                m.resize(2**62)
+            assert m[:] == path.read_bytes() == before
+            with ours.mmap(-1, 100, tag) as other:
+                assert other[:5] == b"hello"
+                other[0] = 74
+            assert m[:5] == b"Jello"
+            m.resize(PAGE)
+            assert len(m) == PAGE
+
     def test_once_the_other_is_closed_it_may(self, ours: ModuleType, tag: str) -> None:
         with ours.mmap(-1, 2 * PAGE, tag) as m:
             with ours.mmap(-1, 2 * PAGE, tag), pytest.raises(OSError, match=r"."):
