@@ -559,12 +559,12 @@ class Mapping(Base):  # type: ignore[misc]
             """Ends memory that another range has replaced. What fails costs memory, and no more."""
             self._let_go(hold)
 
-        def _unmap(self, hold: _Hold) -> None:
+        def _unmap(self, hold: _Hold) -> int:
             """Ends withdrawn memory at once, which can be only where nobody has had its addresses."""
             if hold.release.exported:
-                raise failure(FILE_IN_USE, "cm_truncate")
+                return FILE_IN_USE
             hold.release.keep = True
-            check(lib.cm_unmap(hold.range), "cm_unmap")
+            return lib.cm_unmap(hold.range)
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -651,9 +651,9 @@ class Mapping(Base):  # type: ignore[misc]
             """Ends memory that another range has replaced. What fails costs memory, and no more."""
             lib.cm_unmap(hold.range)
 
-        def _unmap(self, hold: _Hold) -> None:
+        def _unmap(self, hold: _Hold) -> int:
             """Ends withdrawn memory at once."""
-            check(lib.cm_unmap(hold.range), "cm_unmap")
+            return lib.cm_unmap(hold.range)
 
         def _run(self, function: Callable[..., Any], end: int, *arguments: object) -> Any:
             """Calls a C function that accesses at most the first `end` bytes. Nobody closes the mapping meanwhile."""
@@ -785,7 +785,7 @@ class Mapping(Base):  # type: ignore[misc]
         if growth.file != -1:
             growth.aim(self._offset + length)
         if growth.shrinks and not SHRINKS_MAPPED_FILES:
-            self._unmap(hold)
+            check(self._unmap(hold), "cm_unmap")
             growth.shrink()
             growth.ready = True
             self._map(growth.file, length, growth.fresh)
@@ -819,9 +819,8 @@ class Mapping(Base):  # type: ignore[misc]
                 self._end(hold)
             return
         kept = hold.range.base and not hold.moved and hold.range.length == hold.length
-        if kept and not growth.undo() and not SHRINKS_MAPPED_FILES:
-            # The new mapping, gone by now, has made the file's pages as many as it had.
-            self._unmap(hold)
+        if kept and not growth.undo() and not SHRINKS_MAPPED_FILES and self._unmap(hold) == 0:
+            # The new mapping, gone by now, had made the file's pages as many as it had itself.
             growth.undo()
         if hold.range.base:
             self._restore(hold)

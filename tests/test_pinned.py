@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,27 @@ def test_resize_keeps_the_data(m: Any, path: Path, size: int) -> None:
     assert (ranges_of(path), descriptors_of(path)) == (1, 1)
     m.close()
     assert (ranges_of(path), descriptors_of(path)) == (0, 0)
+
+
+def test_a_growth_that_cannot_be_undone_under_a_view_leaves_the_map_usable(
+    m: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(_Library):
+        def cm_map(self, *_: object) -> int:
+            return errno.EAGAIN
+
+        def cm_truncate(self, file: int, size: int) -> int:
+            return errno.EBUSY if size == SIZE else lib.cm_truncate(file, size)
+
+    view = memoryview(m)
+    with monkeypatch.context() as patch:
+        patch.setattr(_mapping, "lib", Failing())
+        with pytest.raises(BlockingIOError):
+            m.resize(SIZE + PAGE)
+    assert m[:] == view == path.read_bytes()[:SIZE]
+    m[0] = 74
+    m.resize(SIZE + PAGE)
+    assert m[:5] == b"Jello"
 
 
 def test_other_threads_close_and_resize_under_accesses(path: Path) -> None:
