@@ -53,7 +53,7 @@ OPTIONAL = {"linux": {"MADV_SOFT_OFFLINE"}}
 def expected_names(system: str, processor: str) -> set[str]:
     """The names that the system must have, without those that it may have."""
     if system == "windows":
-        return set()
+        return {"MS_ASYNC", "MS_SYNC"}
     names = {*UNIX_NAMES.split(), *MORE_NAMES[system].split()}
     return names | LINUX_ON_X86 if system == "linux" and processor.startswith("x86") else names
 
