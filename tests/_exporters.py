@@ -29,7 +29,7 @@ PYPY = sys.implementation.name == "pypy"
 PYPY_8 = PYPY and sys.pypy_version_info >= (8,)  # type: ignore[attr-defined, unused-ignore]
 
 # Seconds after which a child process is taken for hanging.
-PATIENCE = 60
+PATIENCE = 180
 
 try:
     numpy: Any = importlib.import_module("numpy")
