@@ -54,8 +54,8 @@ else:
 
 CLOSED_MESSAGE = "mmap closed or invalid"
 
-# PyPy before 8, whichever Python it is, gives `re` and `struct` iterators the bare address of a buffer and keeps nothing alive for it: an
-# exported range of addresses is never given back there.
+# PyPy before 8, whichever Python it is, gives `re` and `struct` iterators the bare address of a buffer and keeps
+# nothing alive for it: an exported range of addresses is never given back there.
 BARE_ADDRESSES: Final = PYPY and sys.pypy_version_info < (8,)  # type: ignore[attr-defined, unused-ignore]
 
 # Above this many bytes a copy under the interpreter's lock first has its pages brought in without it.
