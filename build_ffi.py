@@ -55,7 +55,7 @@ def make_builder(windows: bool = sys.platform == "win32") -> cffi.FFI:
     """
     cdef = (CSRC / "cffimmap.cdef").read_text(encoding="ascii")
     preamble = '#include "cffimmap.h"\n'
-    sources = ["windows.c" if windows else "unix.c", *SOURCES]
+    sources = [*(["windows.c", "guard.c"] if windows else ["unix.c"]), *SOURCES]
     if not PYPY:
         cdef += CPYTHON_DECLARATION
         preamble += '#include "cpython.h"\n'
@@ -69,6 +69,7 @@ def make_builder(windows: bool = sys.platform == "win32") -> cffi.FFI:
         sources=[os.path.relpath(CSRC / name, HERE) for name in sources],
         include_dirs=[os.path.relpath(CSRC, HERE)],
         depends=[os.path.relpath(header, HERE) for header in CSRC.glob("*.h")],
+        libraries=["advapi32"] if windows else [],
         extra_compile_args=compiler_flags(),
         **limited_api_options(),
     )

@@ -32,13 +32,14 @@ from cffimmap._native import (
     check,
     failure,
     ffi,
+    found,
     lib,
     supported,
 )
 from cffimmap._request import Protection, Request, file_status
 
 if not PYPY:
-    from cffimmap._native import expose
+    from cffimmap._native import Window, expose
 
 if sys.platform == "win32":
     from cffimmap._windows import (
@@ -53,6 +54,7 @@ else:
     from cffimmap._unix import BLANKS, SHRINKS_MAPPED_FILES, check_length, crowded
 
 CLOSED_MESSAGE = "mmap closed or invalid"
+RESIZED_MESSAGE = "mmap resized during the operation"
 
 # PyPy before 8, whichever Python it is, gives `re` and `struct` iterators the bare address of a buffer and keeps
 # nothing alive for it: an exported range of addresses is never given back there.
@@ -87,6 +89,10 @@ class _Absent:
     def __setitem__(self, key: object, value: object) -> None:
         raise self._refuse()
 
+    @property
+    def memory(self) -> Any:
+        raise self._refuse()
+
 
 CLOSED: Final = _Absent(ValueError, CLOSED_MESSAGE)
 UNREADABLE: Final = _Absent(TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.")
@@ -103,31 +109,31 @@ class _Withdrawn:
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
 
-    def _answer(self, name: str) -> Any:
+    def _settled(self) -> Any:
         with self._mapping._lock:
-            now = getattr(self._mapping, name)
+            now = self._mapping._view
         # Still withdrawn: a signal handler or a finaliser of the withdrawing thread itself asks.
         return CLOSED if now is self else now
 
-
-class _WithdrawnView(_Withdrawn):
-    __slots__ = ()
-
     def __getitem__(self, key: Any) -> Any:
-        return self._answer("_view")[key]
+        return self._settled()[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._answer("_view")[key] = value
+        self._settled()[key] = value
+
+    @property
+    def memory(self) -> Any:
+        return self._settled().memory
 
 
-class _WithdrawnOctets(_Withdrawn):
-    __slots__ = ()
+if not PYPY:
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._answer("_octets")[key]
+    class _ExportedWindow(Window):  # type: ignore[misc]
+        """A mapping's memory as CPython accesses it (csrc/cpython.c), and as it is exported."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._answer("_octets")[key] = value
+        __slots__ = ("memory",)
+
+        memory: memoryview
 
 
 class _Window:
@@ -176,7 +182,10 @@ class _Window:
 
 
 class _PinnedWindow(_Window):
-    """The same where pages cannot be replaced under an access: nobody takes them away while it lasts."""
+    """The same where pages cannot be replaced under an access: nobody takes them away while it lasts.
+
+    The accesses are made in C, where a lost page can be survived.
+    """
 
     __slots__ = ()
 
@@ -186,16 +195,36 @@ class _PinnedWindow(_Window):
     def __setitem__(self, key: Any, value: Any) -> None:
         self._mapping._pinned(self._set, key, value)
 
-    # Pinned only now, the memory may be gone already: even a slice must not go there.
+    # Pinned only now, the memory may be gone already.
 
     def _get(self, key: Any) -> Any:
-        return _Window.__getitem__(self, key) if self.length else self._mapping._view[key]
+        if not self.length:
+            return self._mapping._view[key]
+        if key.__class__ is int:
+            return self._load(self._checked(key), 1)[0]
+        start, stop, _ = key.indices(self.length)
+        return self._load(start, max(stop - start, 0))
 
     def _set(self, key: Any, value: Any) -> None:
-        if self.length:
-            _Window.__setitem__(self, key, value)
-        else:
+        if not self.length:
             self._mapping._view[key] = value
+        elif key.__class__ is int:
+            check(lib.cm_store(self.pointer, self._checked(key), bytes((value,)), 1))
+        else:
+            start, stop, _ = key.indices(self.length)
+            if stop - start != len(value):
+                raise ValueError(RESIZED_MESSAGE)
+            check(lib.cm_store(self.pointer, start, value, len(value)))
+
+    def _checked(self, index: int) -> int:
+        if 0 <= index < self.length:
+            return index
+        raise IndexError
+
+    def _load(self, start: int, count: int) -> bytes:
+        target = ffi.new("unsigned char[]", count)
+        check(lib.cm_load(self.pointer, start, count, target))
+        return bytes(ffi.buffer(target, count))
 
 
 def _unpin(pins: list[object], pin: object) -> None:
@@ -337,7 +366,6 @@ class Mapping(Base):  # type: ignore[misc]
         "_file",
         "_length",
         "_lock",
-        "_octets",
         "_offset",
         "_pins",
         "_protection",
@@ -350,9 +378,8 @@ class Mapping(Base):  # type: ignore[misc]
         "_view",
     )
 
-    # What accesses the memory: `_octets` by index, `_view` by slices without a step, `_run` by C functions. Each
-    # checks its own bounds; a C function is told how far it will go.
-    _octets: Any
+    # What accesses the memory: `_view` by index and by slices without a step, `_run` by C functions. Each checks its
+    # own bounds; a C function is told how far it will go.
     _view: Any
     _span: tuple[Pointer, int]
 
@@ -518,7 +545,7 @@ class Mapping(Base):  # type: ignore[misc]
             self._span = (pointer, length)
             window = _Window if BLANKS else _PinnedWindow
             readable = self._protection.readable
-            self._view = self._octets = window(self, pointer, length) if readable else UNREADABLE
+            self._view = window(self, pointer, length) if readable else UNREADABLE
             self._length = length
 
         def _alone(self, hold: _Hold) -> bool:
@@ -598,8 +625,8 @@ class Mapping(Base):  # type: ignore[misc]
             """
             pointer, length = self._span
             if end <= length and BLANKS:
-                return lib.cm_line_end(pointer, start, end)
-            return self._run(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
+                return found(lib.cm_line_end(pointer, start, end))
+            return found(self._run(lib.cm_line_end, end, start, end))
 
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
@@ -619,13 +646,15 @@ class Mapping(Base):  # type: ignore[misc]
             """Makes memory accessible."""
             self._span = (pointer, length)
             if self._protection.readable:
-                writable = self._protection.writable
-                self._view = ffi.buffer(pointer, length)
-                octets = memoryview(self._view)
-                self._octets = octets if writable else octets.toreadonly()
-                expose(self, pointer, int(ffi.cast("uintptr_t", pointer)), length, writable)
+                address, writable = int(ffi.cast("uintptr_t", pointer)), self._protection.writable
+                memory = memoryview(ffi.buffer(pointer, length))
+                window = _ExportedWindow()
+                window.memory = memory if writable else memory.toreadonly()
+                expose(window, pointer, address, length, writable)
+                self._view = window
+                expose(self, pointer, address, length, writable)
             else:
-                self._view = self._octets = UNREADABLE
+                self._view = UNREADABLE
             self._length = length
 
         def _alone(self, hold: _Hold) -> bool:
@@ -668,11 +697,11 @@ class Mapping(Base):  # type: ignore[misc]
 
         def _line_end(self, start: int, end: int) -> int:
             """The position after the next newline in [start, end), or `end`."""
-            return self._run(lib.cm_line_end, end, start, end)  # type: ignore[no-any-return]
+            return found(self._run(lib.cm_line_end, end, start, end))
 
         def __buffer__(self, flags: int, /) -> memoryview:
             """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
-            return self._octets[:]  # type: ignore[no-any-return]
+            return self._view.memory[:]  # type: ignore[no-any-return]
 
     def __release_buffer__(self, buffer: memoryview, /) -> None:
         """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
@@ -686,14 +715,14 @@ class Mapping(Base):  # type: ignore[misc]
 
     def _hide(self) -> None:
         """Withdraws the memory: other threads wait for the end of what is done to it."""
-        self._view, self._octets = _WithdrawnView(self), _WithdrawnOctets(self)
+        self._view = _Withdrawn(self)
         self._span = NO_SPAN
         if not PYPY:
             expose(self, None, 0, 0, False)
 
     def _shut(self) -> None:
         """Makes the mapping a closed one, whose memory is gone."""
-        self._view = self._octets = CLOSED
+        self._view = CLOSED
         self._span = NO_SPAN
         self._length = 0
 
@@ -706,7 +735,7 @@ class Mapping(Base):  # type: ignore[misc]
         """What to raise when the mapping was closed or resized between a check and an access."""
         if self._span is NO_SPAN:
             return ValueError(CLOSED_MESSAGE)
-        return ValueError("mmap resized during the operation")
+        return ValueError(RESIZED_MESSAGE)
 
     def _check_open(self) -> None:
         if self._view is CLOSED:
@@ -809,7 +838,7 @@ class Mapping(Base):  # type: ignore[misc]
             return
         self._map(growth.file, length, fresh)
         if private or self._anonymous:
-            lib.cm_store(fresh.base, 0, base, min(hold.length, length))
+            check(lib.cm_store(fresh.base, 0, base, min(hold.length, length)))
 
     def _settle(self, hold: _Hold, growth: _Growth) -> None:
         """Ends a resize, whether it was done or failed: exactly one of the two ranges remains."""

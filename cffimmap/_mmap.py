@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, overload
 from cffimmap import _constants
 from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MS_ASYNC, MS_SYNC
 from cffimmap._mapping import CLOSED, LONG_CALL, LONG_COPY, Mapping
-from cffimmap._native import FAST_ITEMS, INVALID_ARGUMENT, WINDOWS, check, failure, ffi, lib
+from cffimmap._native import ABSENT, FAST_ITEMS, INVALID_ARGUMENT, WINDOWS, check, failure, ffi, found, lib
 from cffimmap._request import Request, file_status
 
 if sys.platform == "win32":
@@ -277,7 +277,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         def __getitem__(self, key: Any) -> Any:
             if key.__class__ is int:
                 try:
-                    return self._octets[key]
+                    return self._view[key]
                 except IndexError:
                     return self._item(key)
             if (
@@ -294,7 +294,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             if key.__class__ is int:
                 if value.__class__ is int and 0 <= value <= 255 and self._access != ACCESS_READ:
                     try:
-                        self._octets[key] = value
+                        self._view[key] = value
                         return
                     except IndexError:
                         pass
@@ -342,7 +342,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             position += length
         if position >= 0:
             try:
-                return self._octets[position]  # type: ignore[no-any-return]
+                return self._view[position]  # type: ignore[no-any-return]
             except IndexError:
                 pass
         raise IndexError("mmap index out of range")
@@ -365,7 +365,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise IndexError("mmap index out of range")
         if not 0 <= octet <= 255:
             raise ValueError("mmap item value must be in range(0, 256)")
-        self._octets[position] = octet
+        self._view[position] = octet
 
     def _set_slice(self, key: slice, value: object) -> None:
         with _bytes_view(value) as data:
@@ -377,7 +377,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             elif count:
                 end = max(start, start + step * (count - 1)) + 1
                 with ffi.from_buffer(data) as source:
-                    self._run(lib.cm_scatter, end, start, step, count, ffi.cast("unsigned char *", source))
+                    octets = ffi.cast("unsigned char *", source)
+                    check(self._run(lib.cm_scatter, end, start, step, count, octets))
 
     def _range(self, key: slice) -> tuple[int, int, int]:
         """Where a slice starts, its step, and how many bytes it has."""
@@ -394,14 +395,13 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             return b""
         target = ffi.new("unsigned char[]", count)
         end = max(start, start + step * (count - 1)) + 1
-        self._run(lib.cm_gather, end, start, step, count, target)
+        check(self._run(lib.cm_gather, end, start, step, count, target))
         return bytes(ffi.buffer(target, count))
 
     def _store(self, start: int, data: memoryview) -> None:
         with ffi.from_buffer(data) as source:
-            self._run(
-                lib.cm_store, start + data.nbytes, start, ffi.cast("unsigned char *", source), data.nbytes
-            )
+            octets = ffi.cast("unsigned char *", source)
+            check(self._run(lib.cm_store, start + data.nbytes, start, octets, data.nbytes))
 
     def _delete_item(self, key: object) -> None:
         self._check_writable()
@@ -475,7 +475,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         """
         position = self._position
         try:
-            octet = self._octets[position]
+            octet = self._view[position]
         except IndexError:
             octet = None
         if octet is None:
@@ -549,7 +549,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         position = self._position
         if position >= self._accessible_length():
             raise ValueError("write byte out of range")
-        self._octets[position] = octet
+        self._view[position] = octet
         self._position = position + 1
 
     def seek(self, pos: int, whence: int = 0, /) -> int:
@@ -625,10 +625,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         step = max(LONG_CALL, len(needle))
         for part in range(first, max(stop - len(needle) + 1, first + 1), step):
             part_end = min(part + step + len(needle) - 1, stop)
-            found: int = self._run(lib.cm_find, stop, part, part_end, needle, len(needle))
-            if found >= 0:
-                return found
-        return -1
+            position = found(self._run(lib.cm_find, stop, part, part_end, needle, len(needle)))
+            if position != ABSENT:
+                return position
+        return ABSENT
 
     def rfind(self, sub: Buffer, start: int | None = None, end: int | None = None, /) -> int:
         """The highest position at which a sequence of bytes lies within [start, end).
@@ -647,10 +647,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         step = max(LONG_CALL, len(needle))
         for part_end in range(stop, max(first + len(needle) - 1, first), -step) or (stop,):
             part = max(part_end - step - len(needle) + 1, first)
-            found: int = self._run(lib.cm_rfind, stop, part, part_end, needle, len(needle))
-            if found >= 0:
-                return found
-        return -1
+            position = found(self._run(lib.cm_rfind, stop, part, part_end, needle, len(needle)))
+            if position != ABSENT:
+                return position
+        return ABSENT
 
     def _search_arguments(self, sub: object, start: object, end: object) -> tuple[bytes, int, int]:
         """The needle and the range of bytes; the range is empty backwards if the start is past the end."""
@@ -688,7 +688,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         room = self._accessible_length() - number
         if number < 0 or not 0 <= target <= room or not 0 <= source <= room:
             raise ValueError("source, destination, or count out of range")
-        self._run(lib.cm_move, max(target, source) + number, target, source, number)
+        check(self._run(lib.cm_move, max(target, source) + number, target, source, number))
 
     def flush(self, offset: int = 0, size: int = -1, /, *, flags: int = MS_SYNC) -> None:
         """Writes changed pages to the file. Nothing is to be done for a read-only or private copy.
@@ -848,7 +848,7 @@ class _Iterator:
         if self._map is None:
             raise StopIteration
         try:
-            octet: int = self._map._octets[position]
+            octet: int = self._map._view[position]
         except IndexError:
             self._map = None
             raise StopIteration from None

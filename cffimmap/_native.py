@@ -19,12 +19,16 @@ Pointer = Any
 
 
 class Library(Protocol):
-    """The contract of csrc/cffimmap.h. Functions that return int answer 0, UNSUPPORTED or an error number."""
+    """The contract of csrc/cffimmap.h. Functions that return int answer 0, UNSUPPORTED or an error number.
+
+    Those that return a position answer less than ABSENT for an error: see `found`.
+    """
 
     CM_READ: int
     CM_WRITE: int
     CM_COPY: int
     CM_UNSUPPORTED: int
+    CM_ABSENT: int
     cm_constants: Any
     cm_constant_count: int
 
@@ -51,10 +55,11 @@ class Library(Protocol):
     def cm_advise(self, base: Pointer, offset: int, length: int, advice: int, /) -> int: ...
     def cm_populate(self, base: Pointer, offset: int, length: int, /) -> int: ...
     def cm_set_name(self, base: Pointer, length: int, name: bytes, /) -> int: ...
-    def cm_move(self, base: Pointer, target: int, source: int, count: int, /) -> None: ...
-    def cm_store(self, base: Pointer, offset: int, source: Pointer, count: int, /) -> None: ...
-    def cm_gather(self, base: Pointer, start: int, step: int, count: int, target: Pointer, /) -> None: ...
-    def cm_scatter(self, base: Pointer, start: int, step: int, count: int, source: Pointer, /) -> None: ...
+    def cm_move(self, base: Pointer, target: int, source: int, count: int, /) -> int: ...
+    def cm_load(self, base: Pointer, offset: int, count: int, target: Pointer, /) -> int: ...
+    def cm_store(self, base: Pointer, offset: int, source: Pointer, count: int, /) -> int: ...
+    def cm_gather(self, base: Pointer, start: int, step: int, count: int, target: Pointer, /) -> int: ...
+    def cm_scatter(self, base: Pointer, start: int, step: int, count: int, source: Pointer, /) -> int: ...
     def cm_line_end(self, base: Pointer, start: int, end: int, /) -> int: ...
     def cm_find(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
     def cm_rfind(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
@@ -64,6 +69,7 @@ ffi: Any = _cffimmap.ffi
 lib = cast("Library", _cffimmap.lib)
 
 UNSUPPORTED = lib.CM_UNSUPPORTED
+ABSENT = lib.CM_ABSENT
 
 
 if PYPY:
@@ -71,8 +77,9 @@ if PYPY:
 else:
     if _cffimmap.lib.cm_make_base(__name__.encode()) != 0:  # pragma: no cover, out of memory
         raise ImportError("cffimmap: the base type could not be made")
-    # Set by cm_make_base: the base type of Mapping, and what tells it where the memory is.
+    # Set by cm_make_base: the base type of Mapping, that of its windows, and what tells them where the memory is.
     Base = globals()["Base"]
+    Window: Any = globals()["Window"]
     expose: Callable[[object, object, int, int, bool], None] = globals()["_expose"]
 
 # Whether indices, slices and iteration are answered in C (csrc/cpython.c).
@@ -110,12 +117,13 @@ _SYSTEM_CALLS: Final = {
 }
 
 
-def failure(code: int, function: str) -> OSError:
+def failure(code: int, function: str | None = None) -> OSError:
     """The exception for a failed call of the contract.
 
     Args:
         code: what the call returned.
-        function: the name of the contract's function. The exception's notes name the system call behind it.
+        function: the name of the contract's function. The exception's notes name the system call behind it. None
+            for an access to the memory.
 
     Returns:
         An OSError, or the subclass that Python has for the error number. On Windows `code` is its winerror.
@@ -125,14 +133,26 @@ def failure(code: int, function: str) -> OSError:
         error = OSError(0, message, None, code)
     else:
         error = OSError(code, os.strerror(code))
-    error.__notes__ = [f"{_SYSTEM_CALLS[function][WINDOWS]}() failed"]  # type: ignore[attr-defined, unused-ignore]
+    if function is not None:
+        error.__notes__ = [f"{_SYSTEM_CALLS[function][WINDOWS]}() failed"]  # type: ignore[attr-defined, unused-ignore]
     return error
 
 
-def check(code: int, function: str) -> None:
+def check(code: int, function: str | None = None) -> None:
     """Raises what `failure` makes of it if a call of the contract has failed."""
     if code != 0:
         raise failure(code, function)
+
+
+def found(position: int) -> int:
+    """The answer of a function that returns a position, or ABSENT.
+
+    Raises:
+        OSError: the answer is an error: a page is lost or protected.
+    """
+    if position < ABSENT:
+        raise failure(ABSENT - position)
+    return position
 
 
 def supported(code: int, function: str) -> bool:

@@ -7,7 +7,7 @@
  * A function that can fail returns an int: 0 for success, CM_UNSUPPORTED where the platform lacks the call, else
  * the system's own error number (errno; GetLastError on Windows), read before any clean-up. On failure the
  * outputs are not written and nothing has changed. Lengths, offsets and positions are bytes. No function
- * allocates memory or keeps any state. A base stays the caller's: only cm_unmap, cm_blank and cm_remap end what
+ * allocates memory or keeps any state, but for what guard.c says. A base stays the caller's: only cm_unmap, cm_blank and cm_remap end what
  * was mapped there.
  */
 #ifndef CFFIMMAP_H
@@ -94,20 +94,28 @@ int cm_populate(unsigned char *base, size_t offset, size_t length);
 /* Names anonymous memory, for whoever reads the process's list of mappings. */
 int cm_set_name(unsigned char *base, size_t length, const char *name);
 
-/* Copies within and into a mapping. Source and target may overlap in cm_move and cm_store. */
-void cm_move(unsigned char *base, size_t target, size_t source, size_t count);
-void cm_store(unsigned char *base, size_t offset, const unsigned char *source, size_t count);
+/* The functions from here on access the memory themselves. Where a page that is lost or protected can be survived (see
+ * guard.h), they end there and answer with its error; what was written before stays. */
+
+/* Copies within, out of and into a mapping. Source and target may overlap. */
+int cm_move(unsigned char *base, size_t target, size_t source, size_t count);
+int cm_load(const unsigned char *base, size_t offset, size_t count, unsigned char *target);
+int cm_store(unsigned char *base, size_t offset, const unsigned char *source, size_t count);
 
 /* Every step-th byte from start on, count of them, one after the other; step may be negative. A source that lies in
  * the same memory is read as it has become by then. */
-void cm_gather(unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
-void cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
+int cm_gather(const unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
+int cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
+
+/* What a function that returns a position answers for an error, which is positive: less than any other answer. */
+#define CM_FAILED(error) (CM_ABSENT - (ptrdiff_t)(error))
+#define CM_ABSENT (-1)
 
 /* The position after the next newline in [start, end), or end. Signed, as PyPy converts signed integers at twice the
  * speed, and a line is short. */
 ptrdiff_t cm_line_end(const unsigned char *base, ptrdiff_t start, ptrdiff_t end);
 
-/* The position of the first (last) needle of count bytes that lies within [start, end), or -1. start <= end. */
+/* The position of the first (last) needle of count bytes that lies within [start, end), or CM_ABSENT. start <= end. */
 ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
 ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
 

@@ -1,5 +1,5 @@
 /*
- * The base type of Mapping on CPython, and the only C here that touches Python's own API.
+ * The base type of Mapping on CPython and the type of its windows, and the only C here that touches Python's own API.
  *
  * Indices, slices and iteration are answered here, as a method written in Python costs several times what they do;
  * whatever is not plain (other types, steps, memory that is withdrawn, long copies) goes to the methods `_item`,
@@ -7,15 +7,19 @@
  * the interpreter has for them from 3.12 on (PEP 688).
  *
  * Under the GIL nothing happens between a check and the access it is made for, as long as no Python code runs in
- * between: wherever some may have run, the span is read again. Free-threaded interpreters do without this file's
+ * between: wherever some may have run, the span is read again. Free-threaded interpreters do without the base type's
  * subscripts. A span holds a reference to what keeps its memory mapped, so that it cannot dangle.
+ *
+ * A window is memory that stays the same as long as the window lives: what Python accesses by index and by slice.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <string.h>
+#include <errno.h>
 
+#include "cffimmap.h"
 #include "cpython.h"
+#include "guard.h"
 
 typedef struct {
     PyObject_HEAD
@@ -88,9 +92,63 @@ static PyObject *expose(PyObject *type, PyObject *arguments)
 
 static PyMethodDef expose_definition = {"_expose", expose, METH_VARARGS, NULL};
 
-/* ---- subscripts ---- */
+/* ---- accesses ---- */
 
-#if !defined(Py_GIL_DISABLED)
+/* Raises OSError for a page that is lost or protected. */
+static void raise_error(int error)
+{
+#if defined(_WIN32)
+    PyErr_SetFromWindowsErr(error);
+#else
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+#endif
+}
+
+/* The byte at an address, or -1 with an exception. */
+static int read_octet(const unsigned char *place)
+{
+    unsigned char octet;
+    int error = cm_copy(&octet, place, 1);
+
+    if (error == 0)
+        return octet;
+    raise_error(error);
+    return -1;
+}
+
+/* Writes bytes; -1 with an exception if that fails. */
+static int write_bytes(unsigned char *place, const void *source, Py_ssize_t count)
+{
+    int error = cm_copy(place, source, (size_t)count);
+
+    if (error == 0)
+        return 0;
+    raise_error(error);
+    return -1;
+}
+
+static PyObject *read_bytes(const unsigned char *place, Py_ssize_t count)
+{
+    /* The guard may leave an access in the midst, so that nothing is allocated there. */
+    PyObject *result = PyBytes_FromStringAndSize(NULL, count);
+    int error = result == NULL ? 0 : cm_copy((unsigned char *)PyBytes_AsString(result), place, (size_t)count);
+
+    if (error == 0)
+        return result;
+    Py_DECREF(result);
+    raise_error(error);
+    return NULL;
+}
+
+static PyObject *octet_as_int(const unsigned char *place)
+{
+    int octet = read_octet(place);
+
+    return octet == -1 ? NULL : PyLong_FromLong(octet);
+}
+
+/* ---- keys and values ---- */
 
 /* A plain int as an index of the span, or -1 for what Python must look at. */
 static Py_ssize_t plain_index(const span *s, PyObject *key)
@@ -129,6 +187,88 @@ static int read_slice(const span *s, PyObject *key, range *r)
     return 0;
 }
 
+/* A value from 0 to 255 given as a plain int, or -1 for what Python must look at. */
+static int plain_octet(PyObject *value)
+{
+    long octet;
+
+    if (!PyLong_CheckExact(value))
+        return -1;
+    octet = PyLong_AsLong(value);
+    if (octet == -1 && PyErr_Occurred())
+        PyErr_Clear();
+    return octet >= 0 && octet <= 255 ? (int)octet : -1;
+}
+
+/* ---- windows ---- */
+
+static PyObject *look(PyObject *self, PyObject *key)
+{
+    const span *s = (const span *)self;
+    Py_ssize_t index = plain_index(s, key);
+    range r;
+
+    if (index >= 0)
+        return octet_as_int(s->base + index);
+    if (!PySlice_Check(key)) {
+        PyErr_SetString(PyExc_IndexError, "mmap index out of range");
+        return NULL;
+    }
+    return read_slice(s, key, &r) == -1 ? NULL : read_bytes(s->base + r.first, r.count);
+}
+
+static int write_slice(const span *s, PyObject *key, PyObject *value)
+{
+    range r;
+
+    if (read_slice(s, key, &r) == -1)
+        return -1;
+    if (PyBytes_CheckExact(value) && r.count == PyBytes_Size(value))
+        return write_bytes(s->base + r.first, PyBytes_AsString(value), r.count);
+    /* Whoever asks has measured: the mapping was another one then. */
+    PyErr_SetString(PyExc_ValueError, "mmap resized during the operation");
+    return -1;
+}
+
+static int put(PyObject *self, PyObject *key, PyObject *value)
+{
+    const span *s = (const span *)self;
+    Py_ssize_t index = plain_index(s, key);
+    int octet = value == NULL ? -1 : plain_octet(value);
+    unsigned char byte = (unsigned char)octet;
+
+    if (!s->writable || value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "mmap can't modify a readonly memory map.");
+        return -1;
+    }
+    if (PySlice_Check(key))
+        return write_slice(s, key, value);
+    if (index >= 0 && octet >= 0)
+        return write_bytes(s->base + index, &byte, 1);
+    PyErr_SetString(PyExc_IndexError, "mmap index out of range");
+    return -1;
+}
+
+static PyType_Slot window_slots[] = {
+    {Py_tp_clear, (void *)clear},
+    {Py_tp_traverse, (void *)traverse},
+    {Py_tp_dealloc, (void *)dealloc},
+    {Py_mp_subscript, (void *)look},
+    {Py_mp_ass_subscript, (void *)put},
+    {0, NULL},
+};
+
+static PyType_Spec window_spec = {
+    .name = "cffimmap.Window",
+    .basicsize = sizeof(span),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = window_slots,
+};
+
+/* ---- subscripts ---- */
+
+#if !defined(Py_GIL_DISABLED)
+
 static int is_plain(const span *s, const range *r)
 {
     return r->step == 1 && s->length > 0 && r->count < LONG_COPY;
@@ -157,7 +297,7 @@ static PyObject *subscript_slice(PyObject *self, PyObject *key)
     if (read_slice(s, key, &r) == -1)
         return NULL;
     if (is_plain(s, &r))
-        return PyBytes_FromStringAndSize((const char *)s->base + r.first, r.count);
+        return read_bytes(s->base + r.first, r.count);
     plain = plain_slice(&r);
     if (plain == NULL)
         return NULL;
@@ -172,23 +312,10 @@ static PyObject *subscript(PyObject *self, PyObject *key)
     Py_ssize_t index = plain_index(s, key);
 
     if (index >= 0)
-        return PyLong_FromLong(s->base[index]);
+        return octet_as_int(s->base + index);
     if (PySlice_Check(key) && s->length > 0)
         return subscript_slice(self, key);
     return PyObject_CallMethod(self, "_item", "(O)", key);
-}
-
-/* A value from 0 to 255 given as a plain int, or -1 for what Python must look at. */
-static int plain_octet(PyObject *value)
-{
-    long octet;
-
-    if (!PyLong_CheckExact(value))
-        return -1;
-    octet = PyLong_AsLong(value);
-    if (octet == -1 && PyErr_Occurred())
-        PyErr_Clear();
-    return octet >= 0 && octet <= 255 ? (int)octet : -1;
 }
 
 static int discard(PyObject *result)
@@ -206,10 +333,8 @@ static int assign_slice(PyObject *self, PyObject *key, PyObject *value)
 
     if (read_slice(s, key, &r) == -1)
         return -1;
-    if (is_plain(s, &r) && PyBytes_CheckExact(value) && r.count == PyBytes_Size(value)) {
-        memcpy(s->base + r.first, PyBytes_AsString(value), (size_t)r.count);
-        return 0;
-    }
+    if (is_plain(s, &r) && PyBytes_CheckExact(value) && r.count == PyBytes_Size(value))
+        return write_bytes(s->base + r.first, PyBytes_AsString(value), r.count);
     plain = plain_slice(&r);
     if (plain == NULL)
         return -1;
@@ -221,6 +346,7 @@ static int assign_slice(PyObject *self, PyObject *key, PyObject *value)
 static int assign(PyObject *self, PyObject *key, PyObject *value)
 {
     const span *s = (const span *)self;
+    unsigned char byte;
     Py_ssize_t index;
     int octet;
 
@@ -230,8 +356,8 @@ static int assign(PyObject *self, PyObject *key, PyObject *value)
         index = plain_index(s, key);
         octet = index >= 0 ? plain_octet(value) : -1;
         if (octet >= 0) {
-            s->base[index] = (unsigned char)octet;
-            return 0;
+            byte = (unsigned char)octet;
+            return write_bytes(s->base + index, &byte, 1);
         }
         if (PySlice_Check(key) && s->length > 0)
             return assign_slice(self, key, value);
@@ -244,15 +370,17 @@ static PyObject *line(PyObject *self, PyObject *position)
 {
     const span *s = (const span *)self;
     Py_ssize_t start = PyLong_AsSsize_t(position);
-    const unsigned char *newline;
+    Py_ssize_t end;
 
     if (start == -1 && PyErr_Occurred())
         return NULL;
     if (start < 0 || start >= s->length)
         return PyObject_CallMethod(self, "_slow_line", "n", start);
-    newline = memchr(s->base + start, '\n', (size_t)(s->length - start));
-    return PyBytes_FromStringAndSize((const char *)s->base + start,
-                                     newline == NULL ? s->length - start : newline + 1 - (s->base + start));
+    end = cm_line_end(s->base, start, s->length);
+    if (end >= 0)
+        return read_bytes(s->base + start, end - start);
+    raise_error((int)CM_FAILED(end));
+    return NULL;
 }
 
 static PyMethodDef methods[] = {
@@ -299,6 +427,17 @@ static PyObject *iterate(PyObject *self)
     return (PyObject *)new;
 }
 
+static PyObject *next_octet(iterator *it, const span *s)
+{
+    int octet = read_octet(s->base + it->position);
+    char byte = (char)octet;
+
+    if (octet == -1)
+        return NULL;
+    it->position++;
+    return PyBytes_FromStringAndSize(&byte, 1);
+}
+
 static PyObject *next_item(PyObject *self)
 {
     iterator *it = (iterator *)self;
@@ -308,7 +447,7 @@ static PyObject *next_item(PyObject *self)
     if (s == NULL)
         return NULL;
     if (it->position < s->length)
-        return PyBytes_FromStringAndSize((const char *)s->base + it->position++, 1);
+        return next_octet(it, s);
     result = PyObject_CallMethod(it->mapping, "_single", "n", it->position);
     if (result != NULL) {
         it->position++;
@@ -431,13 +570,25 @@ static PyType_Spec spec = {
     .slots = slots,
 };
 
+static int add_window(PyObject *module, PyObject *base)
+{
+    PyObject *bases = PyTuple_Pack(1, base);
+    PyObject *type = bases == NULL ? NULL : PyType_FromSpecWithBases(&window_spec, bases);
+    int result = type == NULL ? -1 : PyObject_SetAttrString(module, "Window", type);
+
+    Py_XDECREF(type);
+    Py_XDECREF(bases);
+    return result;
+}
+
 static int install(PyObject *module)
 {
     PyObject *type = PyType_FromSpec(&spec);
     PyObject *function = type == NULL ? NULL : PyCFunction_NewEx(&expose_definition, type, NULL);
     int result = -1;
 
-    if (function != NULL && add_iterator(type) == 0 && PyObject_SetAttrString(module, "Base", type) == 0)
+    if (function != NULL && add_iterator(type) == 0 && add_window(module, type) == 0 &&
+        PyObject_SetAttrString(module, "Base", type) == 0)
         result = PyObject_SetAttrString(module, "_expose", function);
     Py_XDECREF(function);
     Py_XDECREF(type);

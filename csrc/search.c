@@ -11,6 +11,8 @@
 
 #include "cffimmap.h"
 
+#include "guard.h"
+
 #include <string.h>
 
 /* Microsoft's compiler does not say so, but every x64 processor has it. */
@@ -283,40 +285,79 @@ static ptrdiff_t rfind_byte(const unsigned char *text, size_t length, unsigned c
 
 /* ---- the contract ---- */
 
-typedef ptrdiff_t search(const unsigned char *text, size_t length, const unsigned char *needle, size_t count);
-
-static ptrdiff_t within(search *long_needle, ptrdiff_t (*byte)(const unsigned char *, size_t, unsigned char),
-                        const unsigned char *base, size_t start, size_t end, const unsigned char *needle,
-                        size_t count)
-{
+typedef struct {
+    const unsigned char *base;
+    size_t start, end;
+    const unsigned char *needle;
+    size_t count;
     ptrdiff_t found;
+} search;
 
-    if (count > end - start)
-        return -1;
-    if (count == 1)
-        found = byte(base + start, end - start, needle[0]);
+static void find(void *arguments)
+{
+    search *s = arguments;
+    const unsigned char *text = s->base + s->start;
+    size_t length = s->end - s->start;
+
+    if (s->count == 1)
+        s->found = find_byte(text, length, s->needle[0]);
     else
-        found = long_needle(base + start, end - start, needle, count);
-    return found < 0 ? found : found + (ptrdiff_t)start;
+        s->found = find_long(text, length, s->needle, s->count);
+}
+
+static void rfind(void *arguments)
+{
+    search *s = arguments;
+    const unsigned char *text = s->base + s->start;
+    size_t length = s->end - s->start;
+
+    if (s->count == 1)
+        s->found = rfind_byte(text, length, s->needle[0]);
+    else
+        s->found = rfind_long(text, length, s->needle, s->count);
+}
+
+static ptrdiff_t run(cm_access *access, search s)
+{
+    int error;
+
+    if (s.count > s.end - s.start)
+        return CM_ABSENT;
+    error = cm_guard(access, &s);
+    if (error != 0)
+        return CM_FAILED(error);
+    return s.found < 0 ? CM_ABSENT : s.found + (ptrdiff_t)s.start;
 }
 
 ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count)
 {
-    if (count == 0)
-        return (ptrdiff_t)start;
-    return within(find_long, find_byte, base, start, end, needle, count);
+    return count == 0 ? (ptrdiff_t)start : run(find, (search){base, start, end, needle, count, CM_ABSENT});
 }
 
 ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count)
 {
-    if (count == 0)
-        return (ptrdiff_t)end;
-    return within(rfind_long, rfind_byte, base, start, end, needle, count);
+    return count == 0 ? (ptrdiff_t)end : run(rfind, (search){base, start, end, needle, count, CM_ABSENT});
+}
+
+typedef struct {
+    const unsigned char *text;
+    size_t length;
+    const unsigned char *newline;
+} line;
+
+static void find_newline(void *arguments)
+{
+    line *l = arguments;
+
+    l->newline = memchr(l->text, '\n', l->length);
 }
 
 ptrdiff_t cm_line_end(const unsigned char *base, ptrdiff_t start, ptrdiff_t end)
 {
-    const unsigned char *newline = memchr(base + start, '\n', (size_t)(end - start));
+    line l = {base + start, (size_t)(end - start), NULL};
+    int error = cm_guard(find_newline, &l);
 
-    return newline == NULL ? end : newline - base + 1;
+    if (error != 0)
+        return CM_FAILED(error);
+    return l.newline == NULL ? end : l.newline - base + 1;
 }

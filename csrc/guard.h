@@ -1,0 +1,46 @@
+/*
+ * Accesses to mapped memory. Where the platform lets a thread survive a page that is lost or protected, which is on
+ * Windows so far, such an access ends there and is an error; elsewhere it ends the process by SIGBUS or SIGSEGV.
+ */
+#ifndef CFFIMMAP_GUARD_H
+#define CFFIMMAP_GUARD_H
+
+#include <stddef.h>
+#include <string.h>
+
+/* What accesses memory, and no more: it may be left in the midst, so that it must hold nothing and call nobody. */
+typedef void cm_access(void *arguments);
+
+#if defined(_WIN32)
+/* Calls access(arguments); 0, or the system's error for the page. */
+int cm_guard(cm_access *access, void *arguments);
+#else
+static inline int cm_guard(cm_access *access, void *arguments)
+{
+    access(arguments);
+    return 0;
+}
+#endif
+
+typedef struct {
+    unsigned char *target;
+    const unsigned char *source;
+    size_t count;
+} cm_copying;
+
+static inline void cm_copy_unguarded(void *arguments)
+{
+    const cm_copying *c = arguments;
+
+    memmove(c->target, c->source, c->count);
+}
+
+/* Copies count bytes, which may overlap; either side may be mapped memory. After an error some of them are copied. */
+static inline int cm_copy(unsigned char *target, const unsigned char *source, size_t count)
+{
+    cm_copying copying = {target, source, count};
+
+    return cm_guard(cm_copy_unguarded, &copying);
+}
+
+#endif
