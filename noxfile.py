@@ -32,6 +32,9 @@ WINDOWS_PYTHON = "CFFIMMAP_WINDOWS_PYTHON"
 C_COMPILERS = ["gcc", "clang", "musl-gcc"]
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
 
+# What is compiled for Windows, and nowhere else.
+WINDOWS_SOURCES = {"windows.c", "guard.c"}
+
 CONTRACT = HERE / "tests" / "contract"
 CROSS_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Icsrc"]
 CROSS_TARGETS = [
@@ -64,6 +67,12 @@ NATIVE_BUILDS = {
     # This machine as a Unix that has none of Linux's own calls.
     "not-linux": ["-U__linux__", "-D_GNU_SOURCE"],
 }
+
+# csrc/guard.c with a vectored handler, and with the structured exceptions of Microsoft's compiler, which clang has too.
+GUARDS = {"handler": [], "try": ["-fms-extensions", "-DCM_HAS_TRY"]}
+
+# Ends as the program in its arguments does.
+RUN_PROGRAM = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
 
 # The wheel that 3.12 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
 # that no other interpreter finds it.
@@ -214,13 +223,13 @@ def warnings(session: nox.Session) -> None:
     """The C sources under every compiler, with glibc and musl: a warning is an error."""
     headers = sysconfig.get_path("include")
     for compiler in C_COMPILERS:
-        for source in sorted(set((HERE / "csrc").glob("*.c")) - {HERE / "csrc" / "windows.c"}):
-            session.run(compiler, *C_FLAGS, "-Icsrc", f"-I{headers}", str(source), external=True)
+        for source in [*c_sources("unix"), str(HERE / "csrc" / "cpython.c")]:
+            session.run(compiler, *C_FLAGS, "-Icsrc", f"-I{headers}", source, external=True)
 
 
 def c_sources(target: str) -> list[str]:
     """The C sources for a target, without csrc/cpython.c, which needs the target's own Python headers."""
-    left_out = ["cpython.c", "unix.c" if "windows" in target else "windows.c"]
+    left_out = {"cpython.c", *({"unix.c"} if "windows" in target else WINDOWS_SOURCES)}
     return [str(path) for path in sorted((HERE / "csrc").glob("*.c")) if path.name not in left_out]
 
 
@@ -293,8 +302,7 @@ def windows(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     build_for_windows(session, tool, folder)
     python = [tool, "run", "-u"]
-    # Wine shows the folder / as drive Z:.
-    environment = {"PYTHONPATH": "Z:" + str(folder).replace("/", "\\")}
+    environment = {"PYTHONPATH": wine_path(folder)}
     session.chdir(HERE / "tests")
     session.run(*python, "-m", "cffimmap", "info", env=environment, external=True)
     options = ["-m", "pytest", "-p", "no:cacheprovider", *session.posargs]
@@ -304,9 +312,28 @@ def windows(session: nox.Session) -> None:
     if newest is None:
         session.warn(f"the 3.15 copy of test_mmap was not run: {TEST_MMAP_315} can name the file")
     else:
-        copies.append(["--copy", "Z:" + newest])
+        copies.append(["--copy", wine_path(Path(newest))])
     for copy in copies:
         session.run(*python, "cpython/run.py", *copy, env=environment, external=True)
+    session.chdir(HERE)
+    run_guards(session, python)
+
+
+def run_guards(session: nox.Session, python: list[str]) -> None:
+    """Builds and runs the test of csrc/guard.c: the package has been built with gcc, which has no other guard."""
+    session.install("ziglang")
+    sources = [str(HERE / "csrc" / "guard.c"), str(CONTRACT / "guard.c")]
+    for name, flags in GUARDS.items():
+        session.log(f"== guard, {name}")
+        program = Path(session.create_tmp()).resolve() / f"guard-{name}.exe"
+        compiler = [*zig_cc("x86_64-windows-gnu"), *CROSS_FLAGS, *flags]
+        session.run(*compiler, *sources, "-o", str(program), "-ladvapi32")
+        session.run(*python, "-c", RUN_PROGRAM, wine_path(program), external=True)
+
+
+def wine_path(path: Path) -> str:
+    """What Wine calls a file: it shows the folder / as drive Z:."""
+    return "Z:" + str(path).replace("/", "\\")
 
 
 def build_for_windows(session: nox.Session, tool: str, folder: Path) -> None:

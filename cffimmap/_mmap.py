@@ -128,8 +128,10 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             the file's size as it was.
 
     Safety:
-        A mapped file that another process truncates takes its pages with it: an access to them ends the process
-        by SIGBUS (mmap(2)).
+        Unix: a mapped file that another process truncates takes its pages with it, and an access to them ends the
+        process by SIGBUS (mmap(2)). Windows lets nobody truncate it; a page that it can no longer read, as from a
+        network drive that is gone, or that is protected, is an OSError in every method. What is written before the
+        page stays written. A view of the map (`memoryview`, numpy) has no such guard: an access ends the process.
     """
 
     __slots__ = ("_access", "_position")

@@ -161,7 +161,7 @@ class TestProtected:
             for _ in range(2):
                 with pytest.raises(OSError) as raised:  # noqa: PT011
                     next(iterator)
-                assert raised.value.winerror == NO_ACCESS_ERROR
+                assert raised.value.winerror == NO_ACCESS_ERROR  # type: ignore[attr-defined, unused-ignore]
         assert len(list(iterator)) == SIZE - PAGE
 
     def test_resize_of_memory_that_cannot_be_copied(self) -> None:

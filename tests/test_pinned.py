@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,48 @@ def test_a_close_in_the_midst_of_an_access_is_refused(m: Any) -> None:
     m._view[Closing() : 5] = b"HELLO"
     assert m[:5] == b"HELLO"
     m.close()
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        lambda m: m[0],
+        lambda m: m[0:5],
+        lambda m: m.read(5),
+        lambda m: m.read_byte(),
+        lambda m: m.readline(),
+        lambda m: m.write(b"HELLO"),
+        lambda m: m.write_byte(74),
+        lambda m: operator.setitem(m, 0, 74),
+        lambda m: operator.setitem(m, slice(0, 5), b"HELLO"),
+        list,
+    ],
+)
+def test_a_lost_page_is_an_error(
+    m: Any, path: Path, monkeypatch: pytest.MonkeyPatch, access: Callable[[Any], object]
+) -> None:
+    class Losing(_Library):
+        def cm_load(self, *_: object) -> int:
+            return errno.EIO
+
+        cm_store = cm_load
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_mapping, "lib", Losing())
+        with pytest.raises(OSError, match="Input/output error"):
+            access(m)
+    assert (m.tell(), m[:]) == (0, path.read_bytes())
+    m.close()
+    assert m.closed
+
+
+def test_a_map_that_became_another_meanwhile_is_not_written(m: Any, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="mmap resized during the operation"):
+        m._view[SIZE - 2 : SIZE + 3] = b"HELLO"
+    with pytest.raises(IndexError):
+        m._view[SIZE] = 74
+    assert m[:] == before
 
 
 class _InterruptedWhilePinning(list[object]):

@@ -922,7 +922,7 @@ static void move_lets_source_and_target_overlap(void)
         memcpy(saved, memory, SMALL);
         for (size_t i = 0; i < count; i++)
             expected[target + i] = saved[source + i];
-        cm_move(memory, target, source, count);
+        CHECK(cm_move(memory, target, source, count) == 0);
         CHECK(memcmp(memory, expected, SMALL) == 0);
     }
 }
@@ -931,14 +931,26 @@ static void store_copies_from_elsewhere_and_from_the_same_memory(void)
 {
     unsigned char memory[] = "abcdef";
 
-    cm_store(memory, 2, (const unsigned char *)"xy", 2);
+    CHECK(cm_store(memory, 2, (const unsigned char *)"xy", 2) == 0);
     CHECK(strcmp((char *)memory, "abxyef") == 0);
-    cm_store(memory, 1, memory, 5);
+    CHECK(cm_store(memory, 1, memory, 5) == 0);
     CHECK(strcmp((char *)memory, "aabxye") == 0);
-    cm_store(memory, 0, memory + 1, 5);
+    CHECK(cm_store(memory, 0, memory + 1, 5) == 0);
     CHECK(strcmp((char *)memory, "abxyee") == 0);
-    cm_store(memory, 6, memory, 0);
+    CHECK(cm_store(memory, 6, memory, 0) == 0);
     CHECK(strcmp((char *)memory, "abxyee") == 0);
+}
+
+static void load_copies_to_elsewhere_and_to_the_same_memory(void)
+{
+    unsigned char memory[] = "abcdef", target[] = "....";
+
+    CHECK(cm_load(memory, 2, 3, target) == 0);
+    CHECK(strcmp((char *)target, "cde.") == 0);
+    CHECK(cm_load(memory, 0, 5, memory + 1) == 0);
+    CHECK(strcmp((char *)memory, "aabcde") == 0);
+    CHECK(cm_load(memory, 6, 0, target) == 0);
+    CHECK(strcmp((char *)target, "cde.") == 0);
 }
 
 typedef struct {
@@ -971,7 +983,7 @@ static void gather_takes_every_step_either_way(void)
         stride s = any_stride();
 
         memset(target, 0, SMALL);
-        cm_gather(memory, s.start, s.step, s.count, target);
+        CHECK(cm_gather(memory, s.start, s.step, s.count, target) == 0);
         for (size_t i = 0; i < s.count; i++)
             CHECK(target[i] == memory[place(s, i)]);
         CHECK(is_zero(target + s.count, SMALL - s.count));
@@ -990,7 +1002,7 @@ static void scatter_sets_every_step_either_way(void)
         memset(expected, 0, SMALL);
         for (size_t i = 0; i < s.count; i++)
             expected[place(s, i)] = source[i];
-        cm_scatter(memory, s.start, s.step, s.count, source);
+        CHECK(cm_scatter(memory, s.start, s.step, s.count, source) == 0);
         CHECK(memcmp(memory, expected, SMALL) == 0);
     }
 }
@@ -999,13 +1011,13 @@ static void strides_in_the_same_memory_read_what_it_has_become(void)
 {
     unsigned char memory[] = "abcdef";
 
-    cm_scatter(memory, 1, 1, 5, memory);
+    CHECK(cm_scatter(memory, 1, 1, 5, memory) == 0);
     CHECK(strcmp((char *)memory, "aaaaaa") == 0);
     memory[5] = 'z';
-    cm_gather(memory, 5, -1, 5, memory + 1);
+    CHECK(cm_gather(memory, 5, -1, 5, memory + 1) == 0);
     CHECK(strcmp((char *)memory, "azaaaz") == 0);
-    cm_gather(memory, 0, 1, 0, memory);
-    cm_scatter(memory, 0, 1, 0, memory);
+    CHECK(cm_gather(memory, 0, 1, 0, memory) == 0);
+    CHECK(cm_scatter(memory, 0, 1, 0, memory) == 0);
     CHECK(strcmp((char *)memory, "azaaaz") == 0);
 }
 
@@ -1272,6 +1284,7 @@ static const test tests[] = {
     TEST_OF_KERNEL(advice_is_taken_or_refused),
     TEST(move_lets_source_and_target_overlap),
     TEST(store_copies_from_elsewhere_and_from_the_same_memory),
+    TEST(load_copies_to_elsewhere_and_to_the_same_memory),
     TEST(gather_takes_every_step_either_way),
     TEST(scatter_sets_every_step_either_way),
     TEST(strides_in_the_same_memory_read_what_it_has_become),
