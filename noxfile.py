@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sysconfig
 import tarfile
 import zipfile
@@ -302,7 +303,16 @@ def windows(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     build_for_windows(session, tool, folder)
     python = [tool, "run", "-u"]
-    environment = {"PYTHONPATH": wine_path(folder)}
+    # Wine's server ends with its last process. A run that came right after another once found its connection reset
+    # (Wine 8), so that one process waits until the last run is done.
+    waiting = [*python, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE):  # noqa: S603, the tool that the user named
+        run_windows_tests(session, python, {"PYTHONPATH": wine_path(folder)})
+        run_guards(session, python)
+
+
+def run_windows_tests(session: nox.Session, python: list[str], environment: dict[str, str]) -> None:
+    """Runs the tests and CPython's test_mmap, its own copy and that of 3.15."""
     session.chdir(HERE / "tests")
     session.run(*python, "-m", "cffimmap", "info", env=environment, external=True)
     options = ["-m", "pytest", "-p", "no:cacheprovider", *session.posargs]
@@ -315,12 +325,11 @@ def windows(session: nox.Session) -> None:
         copies.append(["--copy", wine_path(Path(newest))])
     for copy in copies:
         session.run(*python, "cpython/run.py", *copy, env=environment, external=True)
-    session.chdir(HERE)
-    run_guards(session, python)
 
 
 def run_guards(session: nox.Session, python: list[str]) -> None:
     """Builds and runs the test of csrc/guard.c: the package has been built with gcc, which has no other guard."""
+    session.chdir(HERE)
     session.install("ziglang")
     sources = [str(HERE / "csrc" / "guard.c"), str(CONTRACT / "guard.c")]
     for name, flags in GUARDS.items():

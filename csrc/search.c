@@ -285,58 +285,52 @@ static ptrdiff_t rfind_byte(const unsigned char *text, size_t length, unsigned c
 
 /* ---- the contract ---- */
 
+/* One way of the search: for a single byte, and for longer needles. */
 typedef struct {
-    const unsigned char *base;
-    size_t start, end;
+    ptrdiff_t (*byte)(const unsigned char *text, size_t length, unsigned char byte);
+    ptrdiff_t (*needle)(const unsigned char *text, size_t length, const unsigned char *needle, size_t count);
+} direction;
+
+static const direction forwards = {find_byte, find_long}, backwards = {rfind_byte, rfind_long};
+
+typedef struct {
+    const direction *way;
+    const unsigned char *text;
+    size_t length;
     const unsigned char *needle;
     size_t count;
     ptrdiff_t found;
 } search;
 
-static void find(void *arguments)
+static void look(void *arguments)
 {
     search *s = arguments;
-    const unsigned char *text = s->base + s->start;
-    size_t length = s->end - s->start;
 
     if (s->count == 1)
-        s->found = find_byte(text, length, s->needle[0]);
+        s->found = s->way->byte(s->text, s->length, s->needle[0]);
     else
-        s->found = find_long(text, length, s->needle, s->count);
+        s->found = s->way->needle(s->text, s->length, s->needle, s->count);
 }
 
-static void rfind(void *arguments)
+static ptrdiff_t within(const direction *way, const unsigned char *base, size_t start, size_t end,
+                        const unsigned char *needle, size_t count)
 {
-    search *s = arguments;
-    const unsigned char *text = s->base + s->start;
-    size_t length = s->end - s->start;
+    search s = {way, base + start, end - start, needle, count, CM_ABSENT};
+    int error = count > s.length ? 0 : cm_guard(look, &s);
 
-    if (s->count == 1)
-        s->found = rfind_byte(text, length, s->needle[0]);
-    else
-        s->found = rfind_long(text, length, s->needle, s->count);
-}
-
-static ptrdiff_t run(cm_access *access, search s)
-{
-    int error;
-
-    if (s.count > s.end - s.start)
-        return CM_ABSENT;
-    error = cm_guard(access, &s);
     if (error != 0)
         return CM_FAILED(error);
-    return s.found < 0 ? CM_ABSENT : s.found + (ptrdiff_t)s.start;
+    return s.found < 0 ? CM_ABSENT : s.found + (ptrdiff_t)start;
 }
 
 ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count)
 {
-    return count == 0 ? (ptrdiff_t)start : run(find, (search){base, start, end, needle, count, CM_ABSENT});
+    return count == 0 ? (ptrdiff_t)start : within(&forwards, base, start, end, needle, count);
 }
 
 ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count)
 {
-    return count == 0 ? (ptrdiff_t)end : run(rfind, (search){base, start, end, needle, count, CM_ABSENT});
+    return count == 0 ? (ptrdiff_t)end : within(&backwards, base, start, end, needle, count);
 }
 
 typedef struct {
