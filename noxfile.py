@@ -72,8 +72,10 @@ NATIVE_BUILDS = {
 # csrc/guard.c with a vectored handler, and with the structured exceptions of Microsoft's compiler, which clang has too.
 GUARDS = {"handler": [], "try": ["-fms-extensions", "-DCM_HAS_TRY"]}
 
-# Ends as the program in its arguments does.
-RUN_PROGRAM = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+# Runs the program in its arguments, and Python with them. A crash may look like success from outside Wine (8), so that a
+# parent on Windows says how its child has ended.
+RUN_PROGRAM = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode != 0)"
+RUN_PYTHON = RUN_PROGRAM.replace("sys.argv[1:]", "[sys.executable, '-u', *sys.argv[1:]]")
 
 # The wheel that 3.12 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
 # that no other interpreter finds it.
@@ -302,10 +304,10 @@ def windows(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "windows"
     shutil.rmtree(folder, ignore_errors=True)
     build_for_windows(session, tool, folder)
-    python = [tool, "run", "-u"]
+    python = [tool, "run", "-u", "-c", RUN_PYTHON]
     # Wine's server ends with its last process. A run that came right after another once found its connection reset
     # (Wine 8), so that one process waits until the last run is done.
-    waiting = [*python, "-c", "import sys; sys.stdin.read()"]
+    waiting = [tool, "run", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE):  # noqa: S603, the tool that the user named
         run_windows_tests(session, python, {"PYTHONPATH": wine_path(folder)})
         run_guards(session, python)
