@@ -195,31 +195,33 @@ class _PinnedWindow(_Window):
     def __setitem__(self, key: Any, value: Any) -> None:
         self._mapping._pinned(self._set, key, value)
 
-    # Pinned only now, the memory may be gone already.
+    # Pinned only now, the memory may be gone already. The length is read once: a thread that comes after the pin sets
+    # it to 0 for a moment, until it has found the pin.
 
     def _get(self, key: Any) -> Any:
-        if not self.length:
+        length = self.length
+        if not length:
             return self._mapping._view[key]
         if key.__class__ is int:
-            return self._load(self._checked(key), 1)[0]
-        start, stop, _ = key.indices(self.length)
+            if 0 <= key < length:
+                return self._load(key, 1)[0]
+            raise IndexError
+        start, stop, _ = key.indices(length)
         return self._load(start, max(stop - start, 0))
 
     def _set(self, key: Any, value: Any) -> None:
-        if not self.length:
+        length = self.length
+        if not length:
             self._mapping._view[key] = value
         elif key.__class__ is int:
-            check(lib.cm_store(self.pointer, self._checked(key), bytes((value,)), 1))
+            if not 0 <= key < length:
+                raise IndexError
+            check(lib.cm_store(self.pointer, key, bytes((value,)), 1))
         else:
-            start, stop, _ = key.indices(self.length)
+            start, stop, _ = key.indices(length)
             if stop - start != len(value):
                 raise ValueError(RESIZED_MESSAGE)
             check(lib.cm_store(self.pointer, start, value, len(value)))
-
-    def _checked(self, index: int) -> int:
-        if 0 <= index < self.length:
-            return index
-        raise IndexError
 
     def _load(self, start: int, count: int) -> bytes:
         target = ffi.new("unsigned char[]", count)

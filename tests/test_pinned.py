@@ -109,6 +109,47 @@ def test_a_close_in_the_midst_of_an_access_is_refused(m: Any) -> None:
     m.close()
 
 
+_Window: Any = _mapping._PinnedWindow
+_length: Any = vars(_mapping._Window)["length"]
+
+
+class _Watched(_Window):  # type: ignore[misc]
+    """A window that another thread tries to take away as soon as its length was read, once."""
+
+    __slots__ = ("watching",)
+
+    watching: bool
+
+    @property
+    def length(self) -> int:
+        length: int = _length.__get__(self)
+        if self.watching:
+            self.watching = False
+            with pytest.raises(BufferError):
+                self._mapping.close()
+        return length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        _length.__set__(self, length)
+
+
+@pytest.mark.parametrize(
+    ("access", "answer"),
+    [
+        (lambda m: m._view[5], 10),
+        (lambda m: m._view[0:5], b"hello"),
+        (lambda m: operator.setitem(m._view, 5, 10), None),
+        (lambda m: operator.setitem(m._view, slice(0, 5), b"hello"), None),
+    ],
+)
+def test_a_length_that_was_read_holds(m: Any, access: Callable[[Any], object], answer: object) -> None:
+    m._view = window = _Watched(m, *m._span)
+    window.watching = True
+    assert access(m) == answer
+    assert not window.watching
+
+
 @pytest.mark.parametrize(
     "access",
     [
