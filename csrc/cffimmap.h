@@ -1,14 +1,15 @@
 /*
- * The contract between the Python package and one platform.
+ * The contract between the two kinds of `Memory`, CPython's in C and PyPy's in Python, and one platform.
  *
- * unix.c and windows.c define the same functions: system calls and nothing else. Arguments are checked and
- * messages are worded in Python.
+ * It has three floors. unix.c and windows.c define the same functions: system calls and nothing else. memory.c and
+ * search.c access memory. mapping.c, with resize_unix.c or resize_windows.c, puts them together to what must not be left
+ * half-way: one mapping that is opened, used by several threads, resized and closed. Arguments are checked and
+ * messages are worded above.
  *
- * A function that can fail returns an int: 0 for success, CM_UNSUPPORTED where the platform lacks the call, else
- * the system's own error number (errno; GetLastError on Windows), read before any clean-up. On failure the
- * outputs are not written and nothing has changed. Lengths, offsets and positions are bytes. No function
- * allocates memory or keeps any state, but for what guard.c says. A base stays the caller's: only cm_unmap, cm_blank and cm_remap end what
- * was mapped there.
+ * A function that can fail returns an int: 0 for success, one of the negative codes below, else the system's own
+ * error number (errno; GetLastError on Windows), read before any clean-up. On failure the outputs are not written and
+ * nothing has changed. Lengths, offsets and positions are bytes. No function allocates memory or keeps any state, but
+ * for what guard.c says.
  */
 #ifndef CFFIMMAP_H
 #define CFFIMMAP_H
@@ -37,14 +38,26 @@ typedef struct {
     ptrdiff_t length;
 } cm_range;
 
-/* Negative, so that it can be no errno and no Windows error. */
-#define CM_UNSUPPORTED (-1)
+/* Negative, so that they can be no errno and no Windows error. */
+#define CM_UNSUPPORTED (-1)     /* the platform lacks the call */
+#define CM_GONE (-2)            /* the mapping is closed, or has become shorter than the call needs */
+#define CM_BUSY (-3)            /* somebody else is at it: ask again after a cm_pause */
+#define CM_SHORT (-4)           /* the file has become shorter than what was to be mapped of it */
 
 extern const cm_constant cm_constants[];
 extern const size_t cm_constant_count;
 
 ptrdiff_t cm_page_size(void);
 ptrdiff_t cm_granularity(void);    /* what an offset must be a multiple of */
+
+/* Milliseconds of a clock that is never set back; they wrap around. */
+uint32_t cm_clock(void);
+
+/* A number of this process that a forked child does not share; 1 where processes do not fork. */
+uintptr_t cm_process(void);
+
+/* Waits for a fraction of a millisecond. */
+void cm_pause(void);
 
 /* The file of a descriptor, which stays the descriptor's. */
 int cm_file_of(int descriptor, cm_file *file);
@@ -85,6 +98,20 @@ int cm_remap(cm_range *range, size_t length);
 /* A second mapping of the same shared pages, length bytes from base on; the first one stays. */
 int cm_twin(unsigned char *base, size_t length, cm_range *twin);
 
+/* Maps in the place of pages that the caller owns, in one atomic step. */
+int cm_map_over(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset);
+
+/* Maps at an address where nothing is mapped; an error if something is. */
+int cm_map_at(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset);
+
+/* Makes a mapping longer where it is. */
+int cm_extend(cm_range *range, size_t length);
+
+/* Moves private pages to another place; the old addresses stay mapped, with pages as new ones are. */
+int cm_move_pages(const cm_range *range, cm_range *place);
+/* And back to where they were. The place is gone then. */
+int cm_move_pages_back(cm_range *place, const cm_range *range);
+
 int cm_sync(unsigned char *base, size_t offset, size_t length, int flags);
 int cm_advise(unsigned char *base, size_t offset, size_t length, int advice);
 
@@ -93,6 +120,8 @@ int cm_populate(unsigned char *base, size_t offset, size_t length);
 
 /* Names anonymous memory, for whoever reads the process's list of mappings. */
 int cm_set_name(unsigned char *base, size_t length, const char *name);
+
+/* ---- accesses ---- */
 
 /* The functions from here on access the memory themselves. Where a page that is lost or protected can be survived (see
  * guard.h), they end there and answer with its error; what was written before stays. */
@@ -107,8 +136,9 @@ int cm_store(unsigned char *base, size_t offset, const unsigned char *source, si
 int cm_gather(const unsigned char *base, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
 int cm_scatter(unsigned char *base, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
 
-/* What a function that returns a position answers for an error, which is positive: less than any other answer. */
-#define CM_FAILED(error) (CM_ABSENT - (ptrdiff_t)(error))
+/* What a function that returns a position answers for an error, which is positive: less than any other answer, and than
+ * any negative code. */
+#define CM_FAILED(error) (-16 - (ptrdiff_t)(error))
 #define CM_ABSENT (-1)
 
 /* The position after the next newline in [start, end), or end. Signed, as PyPy converts signed integers at twice the
@@ -118,5 +148,70 @@ ptrdiff_t cm_line_end(const unsigned char *base, ptrdiff_t start, ptrdiff_t end)
 /* The position of the first (last) needle of count bytes that lies within [start, end), or CM_ABSENT. start <= end. */
 ptrdiff_t cm_find(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
 ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const unsigned char *needle, size_t count);
+
+/* ---- one mapping ---- */
+
+/* Addresses and what may be accessed of them. Whoever accesses memory without a lock looks at the length before the access
+ * and again after it: it is changed before pages are taken away, so that an access that met other pages can tell. */
+typedef struct {
+    cm_range range;             /* all addresses that cm_span_end gives back; a base of NULL: none */
+    ptrdiff_t length;           /* bytes that may be accessed; 0 once the memory was taken away */
+    int kept;                   /* somebody may have the addresses whom nobody counts: pages there are replaced by others
+                                 * and the addresses given back by cm_span_end alone. Set by the caller, never cleared */
+    int bare;                   /* nor are they given back then: they may be in use after that, too */
+} cm_span;
+
+/* One mapping. The caller fills in the first part, with zeros in the second one, before cm_mapping_open. */
+typedef struct {
+    cm_span *span;              /* what is mapped now; the struct is the caller's. cm_mapping_resize may put another there */
+    const wchar_t *tag;         /* Windows; the caller's, NULL: none. cm_mapping_resize forgets a tag that was lost */
+    long long offset;           /* bytes */
+    int prot, flags;
+    int anonymous;              /* there is no file */
+    int copies;                 /* what is written stays in this process */
+
+    cm_file file;               /* its own name of the file; -1: none */
+    cm_file section;            /* Windows: keeps the tag; -1: none */
+    int closed;
+    uintptr_t calls;            /* see mapping.c */
+    uintptr_t wanted;
+} cm_mapping;
+
+/* Maps length bytes of a file, or anonymous memory if the source is -1. With `track` the mapping keeps a name of the file.
+ * `whole`: the length is what the file has from the offset on. CM_SHORT if a file has become shorter meanwhile. */
+int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int whole);
+
+/* Ends it: nothing remains but a span that is kept, whose pages are zeros then (on Windows, what they were). CM_BUSY while
+ * a call runs. Fails if the pages of a kept span cannot be replaced; the mapping is as before then. */
+int cm_mapping_close(cm_mapping *m);
+
+/* Changes the length of the mapping, and of its file, to offset + length, if it has one. CM_BUSY while a call runs. `fresh`
+ * is an empty span of the caller's, which becomes the mapping's if a kept span had to stay where it is. A failure changes
+ * nothing, neither file nor memory; but see `closed` on Windows: what had to be unmapped could not be mapped again. */
+int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh);
+
+/* Destructors: nobody uses the mapping or the addresses any more. */
+void cm_mapping_end(cm_mapping *m);
+void cm_span_end(cm_span *span);
+
+/* Calls that run on the mapping's memory or file: meanwhile nobody closes or resizes it. CM_GONE if the range of bytes
+ * is not there (any more), CM_BUSY if somebody waits to close or resize. Else as the functions above. */
+int cm_run_move(cm_mapping *m, size_t target, size_t source, size_t count);
+int cm_run_load(cm_mapping *m, size_t offset, size_t count, unsigned char *target);
+int cm_run_store(cm_mapping *m, size_t offset, const unsigned char *source, size_t count);
+int cm_run_gather(cm_mapping *m, size_t start, ptrdiff_t step, size_t count, unsigned char *target);
+int cm_run_scatter(cm_mapping *m, size_t start, ptrdiff_t step, size_t count, const unsigned char *source);
+ptrdiff_t cm_run_line_end(cm_mapping *m, ptrdiff_t start, ptrdiff_t end);
+ptrdiff_t cm_run_find(cm_mapping *m, size_t start, size_t end, const unsigned char *needle, size_t count, int backwards);
+int cm_run_sync(cm_mapping *m, size_t offset, size_t length, int flags);
+int cm_run_advise(cm_mapping *m, size_t offset, size_t length, int advice);
+int cm_run_populate(cm_mapping *m, size_t offset, size_t length);
+int cm_run_set_name(cm_mapping *m, const char *name);
+
+/* The file's size in bytes, or as the functions that return a position. There is a file. */
+long long cm_run_size(cm_mapping *m);
+
+/* cm_sync_file of the mapping's file; nothing without one. */
+int cm_run_sync_file(cm_mapping *m);
 
 #endif

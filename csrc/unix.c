@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__linux__)
@@ -26,6 +27,17 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4      /* Linux 5.7; for files 5.13 */
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000    /* Linux 4.17 */
+#endif
+#define MAP_UNOCCUPIED MAP_FIXED_NOREPLACE
+#elif defined(MAP_FIXED) && defined(MAP_EXCL)
+#define MAP_UNOCCUPIED (MAP_FIXED | MAP_EXCL)   /* FreeBSD */
+#else
+#define MAP_UNOCCUPIED 0
 #endif
 
 #ifndef MAP_ANONYMOUS
@@ -43,6 +55,26 @@ ptrdiff_t cm_page_size(void)
 ptrdiff_t cm_granularity(void)
 {
     return cm_page_size();
+}
+
+uint32_t cm_clock(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)now.tv_sec * 1000u + (uint32_t)(now.tv_nsec / 1000000);
+}
+
+uintptr_t cm_process(void)
+{
+    return (uintptr_t)getpid();
+}
+
+void cm_pause(void)
+{
+    struct timespec moment = {0, 200000};
+
+    nanosleep(&moment, NULL);
 }
 
 int cm_file_of(int descriptor, cm_file *file)
@@ -142,7 +174,50 @@ int cm_blank(unsigned char *base, size_t length)
     return mapped(mmap(base, length, PROT_READ | PROT_WRITE, flags, -1, 0), length, &range);
 }
 
+int cm_map_over(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset)
+{
+    void *address = mmap(base, length, prot, (flags & ~MAP_UNOCCUPIED) | MAP_FIXED, (int)source, (off_t)offset);
+
+    return address == MAP_FAILED ? errno : 0;
+}
+
+int cm_map_at(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset)
+{
+    void *address = mmap(base, length, prot, flags | MAP_UNOCCUPIED, (int)source, (off_t)offset);
+
+    if (address == MAP_FAILED)
+        return errno;
+    if (address == base)
+        return 0;
+    /* Where the flag is not known, the address was no more than a hint. */
+    munmap(address, length);
+    return EEXIST;
+}
+
 #if defined(__linux__)
+int cm_extend(cm_range *range, size_t length)
+{
+    return mapped(mremap(range->base, (size_t)range->length, length, 0), length, range);
+}
+
+int cm_move_pages(const cm_range *range, cm_range *place)
+{
+    size_t length = (size_t)range->length;
+
+    return mapped(mremap(range->base, length, length, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL), length, place);
+}
+
+int cm_move_pages_back(cm_range *place, const cm_range *range)
+{
+    size_t length = (size_t)range->length;
+    void *address = mremap(place->base, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, range->base);
+
+    if (address == MAP_FAILED)
+        return errno;
+    *place = (cm_range){NULL, 0};
+    return 0;
+}
+
 int cm_remap(cm_range *range, size_t length)
 {
     return mapped(mremap(range->base, (size_t)range->length, length, MREMAP_MAYMOVE), length, range);
@@ -159,6 +234,24 @@ int cm_set_name(unsigned char *base, size_t length, const char *name)
     return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, length, name) == -1 ? errno : 0;
 }
 #else
+int cm_extend(cm_range *range, size_t length)
+{
+    (void)range, (void)length;
+    return CM_UNSUPPORTED;
+}
+
+int cm_move_pages(const cm_range *range, cm_range *place)
+{
+    (void)range, (void)place;
+    return CM_UNSUPPORTED;
+}
+
+int cm_move_pages_back(cm_range *place, const cm_range *range)
+{
+    (void)place, (void)range;
+    return CM_UNSUPPORTED;
+}
+
 int cm_remap(cm_range *range, size_t length)
 {
     (void)range, (void)length;

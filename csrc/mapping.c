@@ -1,0 +1,299 @@
+/*
+ * One mapping and those who use it at the same time, the same on every platform.
+ *
+ * A call that runs on the memory is counted; whoever closes or resizes claims the mapping, which he can if no call runs.
+ * If one does, he says that he wants it, which keeps new calls out for a while, and asks again. Nobody waits here and
+ * nobody holds a lock: what a thread wants lapses by itself, so that it may be interrupted at any time.
+ *
+ * The count is worth something in the process that wrote it alone. A forked child has none of its parent's other
+ * threads, so that their calls never end there: the count carries the process's number, and a foreign one is no count.
+ */
+#include "mapping.h"
+
+#include "count.h"
+
+/* ---- the count: the process above, the calls below ---- */
+
+/* Linux's process numbers have 22 bits at most (/proc/sys/kernel/pid_max). */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+#define COUNT_BITS 32
+#else
+#define COUNT_BITS 10
+#endif
+
+#define CLAIMED (((uintptr_t)1 << COUNT_BITS) - 1)
+
+/* How long others are kept out by who waits and asks again, in milliseconds. */
+enum { PATIENCE = 100 };
+
+static uintptr_t counted(uintptr_t calls)
+{
+    return cm_process() << COUNT_BITS | calls;
+}
+
+/* The calls that a word counts in this process. */
+static uintptr_t calls_in(uintptr_t word)
+{
+    return (word ^ counted(0)) <= CLAIMED ? word & CLAIMED : 0;
+}
+
+static int is_wanted(cm_mapping *m)
+{
+    uintptr_t until = cm_get(&m->wanted);
+
+    return until != 0 && (int32_t)((uint32_t)until - cm_clock()) > 0;
+}
+
+static int enter(cm_mapping *m, size_t end)
+{
+    uintptr_t word = cm_get(&m->calls);
+    uintptr_t calls;
+
+    do {
+        calls = calls_in(word);
+        if (calls >= CLAIMED - 1 || is_wanted(m))
+            return CM_BUSY;
+    } while (!cm_exchange(&m->calls, &word, counted(calls + 1)));
+    return m->closed || end > (size_t)m->span->length ? CM_GONE : 0;
+}
+
+static void leave(cm_mapping *m)
+{
+    uintptr_t word = cm_get(&m->calls);
+
+    while (!cm_exchange(&m->calls, &word, word - 1))
+        ;
+}
+
+static int claim(cm_mapping *m)
+{
+    uintptr_t word = cm_get(&m->calls);
+
+    do {
+        if (calls_in(word) != 0) {
+            cm_put(&m->wanted, (cm_clock() + PATIENCE) | 1);
+            return CM_BUSY;
+        }
+    } while (!cm_exchange(&m->calls, &word, counted(CLAIMED)));
+    return 0;
+}
+
+static void release(cm_mapping *m)
+{
+    uintptr_t word = cm_get(&m->calls);
+
+    cm_put(&m->wanted, 0);
+    while (!cm_exchange(&m->calls, &word, counted(0)))
+        ;
+}
+
+/* ---- lifetime ---- */
+
+int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int whole)
+{
+    int error = 0;
+
+    m->closed = 1;
+    m->file = m->section = -1;
+    if (track && source != -1)
+        error = cm_duplicate(source, &m->file);
+    if (error == 0)
+        error = cm_attach(m, source, length, whole);
+    if (error == 0)
+        m->closed = 0;
+    else
+        cm_mapping_end(m);
+    return error;
+}
+
+void cm_rest_end(cm_rest *rest)
+{
+    cm_file held[] = {rest->section, rest->file};
+
+    /* What fails here costs memory or a descriptor, and no more: nobody could do anything about it. */
+    if (rest->range.base != NULL)
+        (void)cm_unmap(&rest->range);
+    for (int i = 0; i < 2; i++)
+        if (held[i] != -1)
+            (void)cm_close(held[i]);
+}
+
+void cm_mapping_end(cm_mapping *m)
+{
+    cm_rest rest = {{NULL, 0}, m->file, m->section};
+
+    m->closed = 1;
+    m->file = m->section = -1;
+    cm_rest_end(&rest);
+}
+
+void cm_span_end(cm_span *span)
+{
+    span->length = 0;
+    if (span->range.base == NULL)
+        return;
+    if (span->bare && span->kept)
+        (void)cm_vacate(span);
+    else
+        (void)cm_unmap(&span->range);
+}
+
+static int detach(cm_mapping *m, cm_rest *rest)
+{
+    cm_span *span = m->span;
+    ptrdiff_t length = span->length;
+    int error;
+
+    span->length = 0;
+    if (span->kept) {
+        error = cm_vacate(span);
+        if (error != 0) {
+            span->length = length;
+            return error;
+        }
+    } else {
+        rest->range = span->range;
+        span->range = (cm_range){NULL, 0};
+    }
+    rest->file = m->file;
+    rest->section = m->section;
+    m->file = m->section = -1;
+    m->closed = 1;
+    return 0;
+}
+
+int cm_mapping_detach(cm_mapping *m, cm_rest *rest)
+{
+    int error = claim(m);
+
+    *rest = (cm_rest){{NULL, 0}, -1, -1};
+    if (error != 0)
+        return error;
+    if (!m->closed)
+        error = detach(m, rest);
+    release(m);
+    return error;
+}
+
+int cm_mapping_close(cm_mapping *m)
+{
+    cm_rest rest;
+    int error = cm_mapping_detach(m, &rest);
+
+    cm_rest_end(&rest);
+    return error;
+}
+
+int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    int error = claim(m);
+
+    if (error != 0)
+        return error;
+    error = m->closed ? CM_GONE : cm_change(m, length, fresh);
+    release(m);
+    return error;
+}
+
+/* ---- calls ---- */
+
+/* What a counted call answers: `call`, unless the first `end` bytes of the mapping cannot be had. */
+#define RUN(type, m, end, call)         \
+    do {                                \
+        type answer = enter(m, end);    \
+                                        \
+        if (answer == CM_BUSY)          \
+            return answer;              \
+        if (answer == 0)                \
+            answer = (call);            \
+        leave(m);                       \
+        return answer;                  \
+    } while (0)
+
+#define BASE(m) ((m)->span->range.base)
+
+static size_t greater(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The end of what a walk in steps meets. */
+static size_t end_of_steps(size_t start, ptrdiff_t step, size_t count)
+{
+    return count == 0 ? 0 : greater(start, start + (size_t)step * (count - 1)) + 1;
+}
+
+int cm_run_move(cm_mapping *m, size_t target, size_t source, size_t count)
+{
+    RUN(int, m, greater(target, source) + count, cm_move(BASE(m), target, source, count));
+}
+
+int cm_run_load(cm_mapping *m, size_t offset, size_t count, unsigned char *target)
+{
+    RUN(int, m, offset + count, cm_load(BASE(m), offset, count, target));
+}
+
+int cm_run_store(cm_mapping *m, size_t offset, const unsigned char *source, size_t count)
+{
+    RUN(int, m, offset + count, cm_store(BASE(m), offset, source, count));
+}
+
+int cm_run_gather(cm_mapping *m, size_t start, ptrdiff_t step, size_t count, unsigned char *target)
+{
+    RUN(int, m, end_of_steps(start, step, count), cm_gather(BASE(m), start, step, count, target));
+}
+
+int cm_run_scatter(cm_mapping *m, size_t start, ptrdiff_t step, size_t count, const unsigned char *source)
+{
+    RUN(int, m, end_of_steps(start, step, count), cm_scatter(BASE(m), start, step, count, source));
+}
+
+ptrdiff_t cm_run_line_end(cm_mapping *m, ptrdiff_t start, ptrdiff_t end)
+{
+    RUN(ptrdiff_t, m, (size_t)end, cm_line_end(BASE(m), start, end));
+}
+
+ptrdiff_t cm_run_find(cm_mapping *m, size_t start, size_t end, const unsigned char *needle, size_t count, int backwards)
+{
+    RUN(ptrdiff_t, m, end,
+        backwards ? cm_rfind(BASE(m), start, end, needle, count) : cm_find(BASE(m), start, end, needle, count));
+}
+
+int cm_run_sync(cm_mapping *m, size_t offset, size_t length, int flags)
+{
+    RUN(int, m, offset + length, cm_sync(BASE(m), offset, length, flags));
+}
+
+int cm_run_advise(cm_mapping *m, size_t offset, size_t length, int advice)
+{
+    RUN(int, m, offset + length, cm_advise(BASE(m), offset, length, advice));
+}
+
+int cm_run_populate(cm_mapping *m, size_t offset, size_t length)
+{
+    RUN(int, m, offset + length, cm_populate(BASE(m), offset, length));
+}
+
+int cm_run_set_name(cm_mapping *m, const char *name)
+{
+    RUN(int, m, 0, cm_set_name(BASE(m), (size_t)m->span->length, name));
+}
+
+static long long size_of(cm_file file)
+{
+    long long size;
+    int regular;
+    int error = cm_status(file, &size, &regular);
+
+    return error == 0 ? size : CM_FAILED(error);
+}
+
+long long cm_run_size(cm_mapping *m)
+{
+    RUN(long long, m, 0, size_of(m->file));
+}
+
+int cm_run_sync_file(cm_mapping *m)
+{
+    RUN(int, m, 0, m->file == -1 ? 0 : cm_sync_file(m->file));
+}

@@ -1,0 +1,27 @@
+/* What mapping.c asks of resize_unix.c and resize_windows.c. Nobody else is at the mapping while these run. */
+#ifndef CFFIMMAP_MAPPING_H
+#define CFFIMMAP_MAPPING_H
+
+#include "cffimmap.h"
+
+/* Maps what cm_mapping_open is to map. */
+int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole);
+
+/* Changes the length of an open mapping and of its file, as cm_mapping_resize says. */
+int cm_change(cm_mapping *m, size_t length, cm_span *fresh);
+
+/* Takes the pages away from a span that is kept: whoever has the addresses meets zeros, where the platform can do that. */
+int cm_vacate(cm_span *span);
+
+/* What a close leaves to be given back, which nobody can reach any more. */
+typedef struct {
+    cm_range range;
+    cm_file file, section;
+} cm_rest;
+
+/* The close in two steps, for who holds a lock over the first one: it takes no longer than a look, but for pages that
+ * must be replaced. */
+int cm_mapping_detach(cm_mapping *m, cm_rest *rest);
+void cm_rest_end(cm_rest *rest);
+
+#endif

@@ -1,0 +1,322 @@
+/*
+ * What a mapping is made of, and how its length changes, on Unix.
+ *
+ * Where nobody else can have the addresses, memory grows by mremap and shrinks by munmap of its end. Where somebody can
+ * (`kept`), none are ever given back: what is cut off becomes pages of zeros, and what cannot grow where it is becomes
+ * a second mapping in a fresh span. Both keep the pages of a private mapping, what the kernel was advised of them, and
+ * what is sparse. The kernel's record of a mapping is split by advice for a part of it, and mremap refuses it then
+ * (EFAULT): the end is mapped behind it by itself, or all of it elsewhere.
+ */
+#include "mapping.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+/* ---- pages ---- */
+
+static size_t whole_pages(size_t length)
+{
+    size_t page = (size_t)cm_page_size();
+
+    return (length + page - 1) / page * page;
+}
+
+/* The bytes of a span that are the mapping's pages. Those behind them are its addresses alone. */
+static size_t mapped_bytes(const cm_span *span)
+{
+    return whole_pages((size_t)span->length);
+}
+
+int cm_vacate(cm_span *span)
+{
+    return cm_blank(span->range.base, (size_t)span->range.length);
+}
+
+typedef int mapper(unsigned char *, cm_file, size_t, int, int, long long);
+
+/* Maps a part of m's addresses as m is mapped. */
+static int map_part(const cm_mapping *m, size_t from, size_t to, mapper *map)
+{
+    unsigned char *base = m->span->range.base;
+
+    return from < to ? map(base + from, m->file, to - from, m->prot, m->flags, m->offset + (long long)from) : 0;
+}
+
+static int still_long_enough(cm_file source, long long end)
+{
+    long long size;
+    int regular;
+    int error = cm_status(source, &size, &regular);
+
+    if (error != 0)
+        return error;
+    return regular && size < end ? CM_SHORT : 0;
+}
+
+int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
+{
+    cm_range range;
+    int error = cm_map(source, length, m->prot, m->flags, m->offset, &range);
+
+    (void)whole;
+    if (error != 0)
+        return error;
+    if (source != -1)
+        error = still_long_enough(source, m->offset + (long long)length);
+    if (error != 0) {
+        (void)cm_unmap(&range);
+        return error;
+    }
+    range.length = (ptrdiff_t)whole_pages(length);
+    m->span->range = range;
+    m->span->length = (ptrdiff_t)length;
+    return 0;
+}
+
+/* ---- the file ---- */
+
+/* The file's size before, and the one that it shall have. */
+typedef struct {
+    cm_file file;               /* -1: none */
+    long long before, after;
+} sizes;
+
+static int measure(const cm_mapping *m, size_t length, sizes *s)
+{
+    int regular;
+
+    *s = (sizes){m->file, 0, 0};
+    if (m->file == -1)
+        return 0;
+    s->after = m->offset + (long long)length;
+    return cm_status(m->file, &s->before, &regular);
+}
+
+static int lengthen(const sizes *s)
+{
+    return s->after > s->before ? cm_truncate(s->file, s->after) : 0;
+}
+
+static int shorten(const sizes *s)
+{
+    return s->after < s->before ? cm_truncate(s->file, s->after) : 0;
+}
+
+/* Takes back what `lengthen` did, unless somebody has changed the size since. */
+static void take_back(const sizes *s)
+{
+    long long now;
+    int regular;
+
+    if (s->after > s->before && cm_status(s->file, &now, &regular) == 0 && now == s->after)
+        (void)cm_truncate(s->file, s->before);
+}
+
+/* ---- less ---- */
+
+/* The end of a private mapping of a file holds what the file does not: it is put aside while the file may still refuse.
+ * Where there is nothing of that kind, or no way to put it aside, the place stays empty. */
+static cm_range put_aside(const cm_mapping *m, const cm_range *end)
+{
+    cm_range aside = {NULL, 0};
+
+    if (m->copies && m->file != -1 && end->length > 0)
+        (void)cm_move_pages(end, &aside);
+    return aside;
+}
+
+static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const sizes *s, const cm_range *aside)
+{
+    int error = end->length > 0 ? cm_blank(end->base, (size_t)end->length) : 0;
+
+    if (error != 0)
+        return error;
+    error = shorten(s);
+    if (error != 0 && aside->base == NULL)
+        (void)map_part(m, from, from + (size_t)end->length, cm_map_over);
+    return error;
+}
+
+/* Cuts the file, with blank pages in the place of those that it loses before it loses them: whoever still reads there
+ * meets zeros. */
+static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
+{
+    cm_span *span = m->span;
+    ptrdiff_t before = span->length;
+    size_t pages = whole_pages(length);
+    cm_range end = {span->range.base + pages, (ptrdiff_t)(mapped_bytes(span) - pages)};
+    cm_range aside;
+    int error;
+
+    span->length = (ptrdiff_t)length;
+    aside = put_aside(m, &end);
+    error = cut_blanked(m, pages, &end, s, &aside);
+    if (error != 0)
+        span->length = before;
+    if (aside.base != NULL)
+        (void)(error == 0 ? cm_unmap(&aside) : cm_move_pages_back(&aside, &end));
+    return error;
+}
+
+static int cut(cm_mapping *m, size_t length, const sizes *s)
+{
+    cm_span *span = m->span;
+    size_t pages = whole_pages(length);
+    cm_range end = {span->range.base + pages, span->range.length - (ptrdiff_t)pages};
+    int error = shorten(s);
+
+    if (error != 0)
+        return error;
+    span->length = (ptrdiff_t)length;
+    /* What cannot be unmapped stays the span's. */
+    if (end.length > 0 && cm_unmap(&end) == 0)
+        span->range.length = (ptrdiff_t)pages;
+    return 0;
+}
+
+static int shrink(cm_mapping *m, size_t length, const sizes *s)
+{
+    int error = lengthen(s);    /* another may have cut the file */
+
+    if (error == 0)
+        error = m->span->kept ? cut_kept(m, length, s) : cut(m, length, s);
+    if (error != 0)
+        take_back(s);
+    return error;
+}
+
+/* ---- more ---- */
+
+/* Makes the mapping longer where it is. The addresses behind it may be the span's already. */
+static int grow_here(cm_mapping *m, size_t length)
+{
+    cm_span *span = m->span;
+    size_t from = mapped_bytes(span), to = whole_pages(length), owned = (size_t)span->range.length;
+    int error = from == owned ? cm_extend(&span->range, to) : CM_UNSUPPORTED;
+
+    if (error != 0) {
+        /* What lies behind the span first, as it may be another's. */
+        error = map_part(m, owned, to, cm_map_at);
+        if (error != 0)
+            return error;
+        if (owned < to)
+            span->range.length = (ptrdiff_t)to;
+        error = map_part(m, from, to < owned ? to : owned, cm_map_over);
+        if (error != 0)
+            return error;
+    }
+    span->length = (ptrdiff_t)length;
+    return 0;
+}
+
+/* Moves the pages of a private mapping. */
+static int move_elsewhere(const cm_range *pages, size_t length, cm_range *place)
+{
+    int error = cm_move_pages(pages, place);
+
+    if (error != 0)
+        return error;
+    error = cm_remap(place, whole_pages(length));
+    if (error != 0)
+        (void)cm_move_pages_back(place, pages);
+    return error;
+}
+
+/* A mapping like m, with what m's first `count` bytes are if they lie in no file. */
+static int copy_elsewhere(const cm_mapping *m, size_t count, size_t length, cm_range *place)
+{
+    int error = cm_map(m->file, length, m->prot, m->flags, m->offset, place);
+
+    if (error != 0 || !(m->copies || m->anonymous))
+        return error;
+    error = m->prot & PROT_READ ? cm_store(place->base, 0, m->span->range.base, count) : EFAULT;
+    if (error != 0)
+        (void)cm_unmap(place);
+    return error;
+}
+
+/* Maps all of it elsewhere. Who comes meanwhile to addresses that are kept finds that they have no length. */
+static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    cm_span *span = m->span;
+    ptrdiff_t before = span->length;
+    cm_range pages = {span->range.base, (ptrdiff_t)mapped_bytes(span)};
+    cm_range place = {NULL, 0};
+    int error;
+
+    if (span->kept)
+        span->length = 0;
+    error = m->copies ? move_elsewhere(&pages, length, &place) : cm_twin(pages.base, length, &place);
+    if (error != 0)
+        error = copy_elsewhere(m, (size_t)before, length, &place);
+    if (error != 0) {
+        span->length = before;
+        return error;
+    }
+    place.length = (ptrdiff_t)whole_pages(length);
+    if (span->kept) {
+        fresh->range = place;
+        fresh->length = (ptrdiff_t)length;
+        m->span = fresh;
+        /* What cannot be blanked holds the file, and costs no more. */
+        (void)cm_vacate(span);
+    } else {
+        (void)cm_unmap(&span->range);
+        span->range = place;
+        span->length = (ptrdiff_t)length;
+    }
+    return 0;
+}
+
+/* Lets mremap find the place, where nobody else has the addresses. */
+static int grow_anywhere(cm_mapping *m, size_t length)
+{
+    cm_span *span = m->span;
+    int error = span->kept ? CM_UNSUPPORTED : cm_remap(&span->range, whole_pages(length));
+
+    if (error == 0)
+        span->length = (ptrdiff_t)length;
+    return error;
+}
+
+static int grow(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    int error = grow_anywhere(m, length);
+
+    /* Want of memory is the same everywhere. */
+    if (error == 0 || error == ENOMEM)
+        return error;
+    return grow_here(m, length) == 0 ? 0 : grow_elsewhere(m, length, fresh);
+}
+
+static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+{
+    const sizes none = {-1, 0, 0};
+    size_t before = (size_t)m->span->length;
+    int error = lengthen(s);
+
+    if (error != 0)
+        return error;
+    error = grow(m, length, fresh);
+    if (error != 0) {
+        take_back(s);
+        return error;
+    }
+    /* A mapping of a part of the file: what lies behind the new length is cut off. */
+    error = shorten(s);
+    if (error != 0)
+        (void)(m->span->kept ? cut_kept : cut)(m, before, &none);
+    return error;
+}
+
+int cm_change(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    sizes s;
+    int error = measure(m, length, &s);
+
+    if (error != 0)
+        return error;
+    if (whole_pages(length) > mapped_bytes(m->span))
+        return grow_with_file(m, length, &s, fresh);
+    return shrink(m, length, &s);
+}
