@@ -1,4 +1,11 @@
-"""Class mmap: what a user sees. Positions, indices, messages; never an address."""
+"""Class mmap: what a user sees. Arguments, rights, messages; never an address.
+
+What a method does with every argument stands here, once, over `Memory`, which holds the state and does each step that
+must be whole. On CPython plain arguments of indices and slices never come here: csrc/cpython/ answers them.
+
+The class has the standard library's names and the documented ones of ours, so that a subclass may have any other:
+helpers are functions of this module, and no method calls another one of its own object.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, overload
 
 from cffimmap import _constants
 from cffimmap._constants import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, MS_ASYNC, MS_SYNC
-from cffimmap._mapping import CLOSED, LONG_CALL, LONG_COPY, Mapping
-from cffimmap._native import ABSENT, FAST_ITEMS, INVALID_ARGUMENT, WINDOWS, check, failure, ffi, found, lib
-from cffimmap._request import Request, file_status
+from cffimmap._interpreter import Base, Memory, finished, memory_of, new, open_memory
+from cffimmap._native import INVALID_ARGUMENT, WINDOWS, failure
 
 if sys.platform == "win32":
     from cffimmap._windows import request, tag_name
@@ -76,33 +82,29 @@ def _is_index(value: object) -> bool:
     return hasattr(type(value), "__index__")
 
 
-def _bytes_view(data: object) -> memoryview:
-    """The memory of a bytes-like object."""
-    try:
-        return memoryview(data)  # type: ignore[arg-type]
-    except TypeError:
-        if hasattr(type(data), "__buffer__"):
-            raise
-        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+def _plain_slice(key: slice) -> slice:
+    """A slice of plain integers: whatever `__index__` does to the map, it does it here."""
+    if key.start.__class__ is int and key.stop.__class__ is int and key.step is None:
+        return key
+    return slice(_slice_index(key.start), _slice_index(key.stop), _slice_index(key.step))
 
 
-def _contiguous(view: memoryview) -> memoryview:
-    if not view.c_contiguous:
-        raise BufferError("memoryview: underlying buffer is not C-contiguous")
-    return view
+def _limit(value: object) -> int | None:
+    """An argument of find and rfind, where None is a default."""
+    return None if value is None else _c_size(value)
 
 
-def _clipped(value: object, default: int, length: int) -> int:
-    """A start or an end as slices understand it, within [0, length]."""
-    if value is None:
-        return default
-    number = _c_size(value)
-    if number < 0:
-        return max(number + length, 0)
-    return min(number, length)
+def _check_writable(memory: Memory) -> None:
+    if not memory.writable:
+        raise TypeError("mmap can't modify a readonly memory map.")
 
 
-class mmap(Mapping):  # noqa: N801, the standard library's name
+def _type_name(m: object) -> str:
+    return "mmap.mmap" if type(m) is mmap else type(m).__name__
+
+
+@finished
+class mmap(Base):  # noqa: N801, the standard library's name
     """Memory-mapped file, or anonymous memory: a mutable sequence of bytes that is also a file with a position.
 
     The API, the exceptions and their messages are those of CPython 3.15's `mmap.mmap`.
@@ -134,10 +136,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         page stays written. A view of the map (`memoryview`, numpy) has no such guard: an access ends the process.
     """
 
-    __slots__ = ("_access", "_position")
-
-    _access: int
-    _position: int
+    __slots__ = ()
 
     if sys.platform == "win32":
 
@@ -159,8 +158,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 _c_offset(offset),
                 bool(trackfd),
             )
-            self: mmap = super().__new__(cls)
-            return self._begin(asked)
+            return new(cls, open_memory(asked))
 
     else:
 
@@ -184,79 +182,64 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 _c_offset(offset),
                 bool(trackfd),
             )
-            self: mmap = super().__new__(cls)
-            return self._begin(asked)
-
-    def _begin(self, asked: Request) -> mmap:
-        self._access = asked.protection.access
-        self._position = 0
-        self._open(asked)
-        return self
+            return new(cls, open_memory(asked))
 
     # ---- lifetime ----
 
     def close(self) -> None:
         """Ends the mapping. Every later use but `close`, `closed`, `seekable` and `repr` raises ValueError.
 
+        It waits for methods of this map that run in other threads, which takes milliseconds but for the disk's own
+        time. Ctrl-C ends the waiting and leaves the map open.
+
         Raises:
-            BufferError: the memory is exported, as by a memoryview or an array, or a method of this map runs in
-                another thread. The map stays open.
+            BufferError: the memory is exported, as by a memoryview or an array. The map stays open.
 
         Safety:
-            PyPy cannot tell whether the memory is exported and raises only while a method runs: the file is let go
-            at once, and a view that is still alive reads zeros and writes to memory that nobody sees.
+            Some consumers take the map's addresses and let the buffer go, as `numpy.memmap` does. What was ever
+            exported is therefore replaced by zeros, and its addresses are given back when the object dies. On
+            Windows, which cannot do that, such an array ends the process, as with the standard library's map.
+            PyPy cannot tell whether the memory is exported and never raises: a view that is still alive reads zeros
+            and writes to memory that nobody sees; on Windows it sees the old bytes.
         """
-        if not self._close():
-            raise BufferError("cannot close exported pointers exist")
+        memory_of(self).close()
 
     @property
     def closed(self) -> bool:
         """Whether `close` has ended the mapping."""
-        return self._view is CLOSED
+        return memory_of(self).closed
 
     def __enter__(self) -> mmap:
-        self._check_open()
+        memory_of(self).length  # noqa: B018, raises for a closed map
         return self
 
     def __exit__(self, exc_type: object, exc_value: object, traceback: object, /) -> None:
-        self.close()
+        memory_of(self).close()
 
-    if sys.platform == "win32":
-
-        def __sizeof__(self) -> int:
-            # CPython counts the tag with the NUL at its end.
-            return super().__sizeof__() + (0 if self._tag is None else len(self._tag) + 1)  # type: ignore[no-any-return]
+    def __sizeof__(self) -> int:
+        memory = memory_of(self)
+        # CPython counts the tag with the NUL at its end.
+        tag = 0 if memory.tag is None else len(memory.tag) + 1
+        return object.__sizeof__(self) + memory.__sizeof__() + tag
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"cannot pickle {self._type_name()!r} object")
-
-    def _type_name(self) -> str:
-        return "mmap.mmap" if type(self) is mmap else type(self).__name__
+        raise TypeError(f"cannot pickle {_type_name(self)!r} object")
 
     def __repr__(self) -> str:
-        if self.closed:
-            return f"<{self._type_name()} closed=True>"
+        memory = memory_of(self)
+        try:
+            length = memory.length
+        except ValueError:
+            return f"<{_type_name(self)} closed=True>"
         return (
-            f"<{self._type_name()} closed=False, access={_ACCESS_NAMES[self._access]}, length={self._length}, "
-            f"pos={self._position}, offset={self._offset}>"
+            f"<{_type_name(self)} closed=False, access={_ACCESS_NAMES[memory.access]}, length={length}, "
+            f"pos={memory.position}, offset={memory.offset}>"
         )
 
     # ---- sequence ----
 
     def __len__(self) -> int:
-        return self._open_length()
-
-    def _open_length(self) -> int:
-        """The length of an open map in bytes: read before the look at whether it is open, as others may close it."""
-        length = self._length
-        self._check_open()
-        return length
-
-    def _accessible_length(self) -> int:
-        """The length in bytes of a map that may be accessed, read likewise."""
-        length = self._length
-        self._check_accessible()
-        return length
+        return memory_of(self).length
 
     if TYPE_CHECKING:
 
@@ -272,171 +255,58 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         def __setitem__(self, key: Any, value: Any, /) -> None: ...
         def __delitem__(self, key: object, /) -> NoReturn: ...
         def __iter__(self) -> Iterator[bytes]: ...
-        def _line(self, start: int) -> bytes: ...
 
-    elif not FAST_ITEMS:
+    else:
 
         def __getitem__(self, key: Any) -> Any:
+            memory = memory_of(self)
             if key.__class__ is int:
-                try:
-                    return self._view[key]
-                except IndexError:
-                    return self._item(key)
-            if (
-                key.__class__ is slice
-                and key.start.__class__ is int
-                and key.stop.__class__ is int
-                and key.step is None
-                and key.stop - key.start < LONG_COPY
-            ):
-                return self._view[key]
-            return self._item(key)
+                return memory.octet(key)
+            if key.__class__ is slice:
+                memory.accessible_length  # noqa: B018, raises for a closed map before the slice is looked at
+                return memory.slice(_plain_slice(key))
+            memory.accessible_length  # noqa: B018
+            if not _is_index(key):
+                raise TypeError("mmap indices must be integers")
+            return memory.octet(_index(key))
 
         def __setitem__(self, key: Any, value: Any) -> None:
-            if key.__class__ is int:
-                if value.__class__ is int and 0 <= value <= 255 and self._access != ACCESS_READ:
-                    try:
-                        self._view[key] = value
-                        return
-                    except IndexError:
-                        pass
-            elif (
-                value.__class__ is bytes
-                and key.__class__ is slice
-                and key.start.__class__ is int
-                and key.stop.__class__ is int
-                and key.step is None
-                and 0 <= key.start <= key.stop <= self._length
-                and key.stop - key.start == len(value)
-                and self._access != ACCESS_READ
-            ):
-                self._view[key] = value
+            memory = memory_of(self)
+            if key.__class__ is int and value.__class__ is int:
+                memory.put(key, value)
                 return
-            self._set_item(key, value)
+            memory.length  # noqa: B018, raises for a closed map
+            _check_writable(memory)
+            if key.__class__ is slice:
+                memory.assign(_plain_slice(key), value)
+                return
+            if not _is_index(key):
+                raise TypeError("mmap indices must be integer")
+            position = _index(key)
+            if not _is_index(value):
+                raise TypeError("mmap item value must be an int")
+            memory.put(position, _index(value))
 
         def __delitem__(self, key: object) -> None:
-            self._delete_item(key)
-
-        def __iter__(self) -> Iterator[bytes]:
-            return _Iterator(self)
-
-        def _line(self, start: int) -> bytes:
-            end = self._accessible_length()
-            if start < end:
-                return self._view[start : self._line_end(start, end)]  # type: ignore[no-any-return]
-            return self._slow_line(start)
-
-    def _item(self, key: Any) -> Any:
-        """Any index and any slice; arguments are converted before the memory is looked at."""
-        self._check_accessible()
-        if key.__class__ is slice:
-            start, step, count = self._range(_plain_slice(key))
-            if step == 1:
-                return self._read_range(start, start + count)
-            return self._gather(start, step, count)
-        if not _is_index(key):
-            raise TypeError("mmap indices must be integers")
-        return self._octet_at(_index(key))
-
-    def _octet_at(self, position: int) -> int:
-        length = self._accessible_length()
-        if position < 0:
-            position += length
-        if position >= 0:
-            try:
-                return self._view[position]  # type: ignore[no-any-return]
-            except IndexError:
-                pass
-        raise IndexError("mmap index out of range")
-
-    def _set_item(self, key: Any, value: Any) -> None:
-        self._check_writable()
-        if key.__class__ is slice:
-            self._set_slice(_plain_slice(key), value)
-            return
-        if not _is_index(key):
+            memory = memory_of(self)
+            memory.length  # noqa: B018, raises for a closed map
+            _check_writable(memory)
+            if key.__class__ is slice:
+                raise TypeError("mmap object doesn't support slice deletion")
+            if _is_index(key):
+                raise TypeError("mmap doesn't support item deletion")
             raise TypeError("mmap indices must be integer")
-        position = _index(key)
-        if not _is_index(value):
-            raise TypeError("mmap item value must be an int")
-        octet = _index(value)
-        length = self._accessible_length()
-        if position < 0:
-            position += length
-        if not 0 <= position < length:
-            raise IndexError("mmap index out of range")
-        if not 0 <= octet <= 255:
-            raise ValueError("mmap item value must be in range(0, 256)")
-        self._view[position] = octet
-
-    def _set_slice(self, key: slice, value: object) -> None:
-        with _bytes_view(value) as data:
-            start, step, count = self._range(key)
-            if _contiguous(data).nbytes != count:
-                raise IndexError("mmap slice assignment is wrong size")
-            if step == 1:
-                self._store(start, data)
-            elif count:
-                end = max(start, start + step * (count - 1)) + 1
-                with ffi.from_buffer(data) as source:
-                    octets = ffi.cast("unsigned char *", source)
-                    check(self._run(lib.cm_scatter, end, start, step, count, octets))
-
-    def _range(self, key: slice) -> tuple[int, int, int]:
-        """Where a slice starts, its step, and how many bytes it has."""
-        start, stop, step = key.indices(self._accessible_length())
-        return start, step, len(range(start, stop, step))
-
-    def _read_range(self, start: int, stop: int) -> bytes:
-        if stop - start >= LONG_COPY:
-            self._populate(start, stop)
-        return self._view[start:stop]  # type: ignore[no-any-return]
-
-    def _gather(self, start: int, step: int, count: int) -> bytes:
-        if count == 0:
-            return b""
-        target = ffi.new("unsigned char[]", count)
-        end = max(start, start + step * (count - 1)) + 1
-        check(self._run(lib.cm_gather, end, start, step, count, target))
-        return bytes(ffi.buffer(target, count))
-
-    def _store(self, start: int, data: memoryview) -> None:
-        with ffi.from_buffer(data) as source:
-            octets = ffi.cast("unsigned char *", source)
-            check(self._run(lib.cm_store, start + data.nbytes, start, octets, data.nbytes))
-
-    def _delete_item(self, key: object) -> None:
-        self._check_writable()
-        if key.__class__ is slice:
-            raise TypeError("mmap object doesn't support slice deletion")
-        if _is_index(key):
-            raise TypeError("mmap doesn't support item deletion")
-        raise TypeError("mmap indices must be integer")
-
-    def _single(self, position: int) -> bytes:
-        """The item that iteration meets: a byte as bytes."""
-        return _SINGLE_BYTES[self._octet_at(position)]
 
     def __reversed__(self) -> Iterator[bytes]:
-        return self._backwards(len(self))
-
-    def _backwards(self, position: int) -> Iterator[bytes]:
-        while position:
-            position -= 1
-            try:
-                item = self._single(position)
-            except IndexError:
-                return
-            yield item
+        return _backwards(memory_of(self), len(self))
 
     def __contains__(self, item: object) -> bool:
-        if item.__class__ is bytes:
-            return len(item) == 1 and mmap.find(self, item, 0) >= 0
+        memory = memory_of(self)
+        memory.accessible_length  # noqa: B018, raises for a closed map
+        # A subclass may iterate in its own way, which decides then, as in every sequence.
+        if item.__class__ is bytes and type(self) is mmap:
+            return len(item) == 1 and memory.find(item, 0, None, False) >= 0  # type: ignore[arg-type]
         return any(byte is item or byte == item for byte in self)
-
-    def _check_writable(self) -> None:
-        if self._access == ACCESS_READ:
-            raise TypeError("mmap can't modify a readonly memory map.")
 
     # ---- file ----
 
@@ -457,17 +327,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             n = _index(n)
         if not -sys.maxsize - 1 <= n <= sys.maxsize:
             raise OverflowError("cannot fit 'int' into an index-sized integer")
-        start = self._position
-        stop = self._length
-        if 0 <= n < stop - start:
-            stop = start + n
-        if stop <= start:
-            self._check_accessible()
-            return b""
-        data: bytes = self._view[start:stop] if stop - start < LONG_COPY else self._read_range(start, stop)
-        # Not `stop`: another thread may have shrunk the map meanwhile.
-        self._position = start + len(data)
-        return data
+        return memory_of(self).read(n)
 
     def read_byte(self) -> int:
         """Reads the byte at the position as an integer, and moves the position past it.
@@ -475,15 +335,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the position is at the end.
         """
-        position = self._position
-        try:
-            octet = self._view[position]
-        except IndexError:
-            octet = None
-        if octet is None:
-            raise ValueError("read byte out of range")
-        self._position = position + 1
-        return octet  # type: ignore[no-any-return]
+        return memory_of(self).read_byte()
 
     def readline(self) -> bytes:
         """Reads from the position to the next newline, which belongs to the line, or to the end.
@@ -491,16 +343,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Returns:
             The line; b'' at the end. The position moves past it.
         """
-        start = self._position
-        line: bytes = self._line(start)
-        self._position = start + len(line)
-        return line
-
-    def _slow_line(self, start: int) -> bytes:
-        end = self._accessible_length()
-        if start >= end:
-            return b""
-        return self._read_range(start, self._line_end(start, end))
+        return memory_of(self).readline()
 
     def write(self, data: Buffer, /) -> int:
         """Writes all of a bytes-like object at the position, and moves the position past it.
@@ -512,24 +355,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             ValueError: not all of them fit; nothing was written.
             TypeError: the map is read-only, or `data` is not bytes-like.
         """
-        if data.__class__ is bytes and len(data) < LONG_COPY:
-            start, stop = self._room_for(len(data))
-            self._view[start:stop] = data
-        else:
-            with _bytes_view(data) as source:
-                start, stop = self._room_for(_contiguous(source).nbytes)
-                self._store(start, source)
-        self._position = stop
-        return stop - start
-
-    def _room_for(self, count: int) -> tuple[int, int]:
-        """The range from the position on that so many bytes are written to."""
-        self._check_open()
-        self._check_writable()
-        start = self._position
-        if count > self._accessible_length() - start:
-            raise ValueError("data out of range")
-        return start, start + count
+        return memory_of(self).write(data)
 
     def write_byte(self, byte: int, /) -> None:
         """Writes one byte at the position, and moves the position past it.
@@ -546,13 +372,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             raise OverflowError("unsigned byte integer is less than minimum")
         if octet > 255:
             raise OverflowError("unsigned byte integer is greater than maximum")
-        self._check_open()
-        self._check_writable()
-        position = self._position
-        if position >= self._accessible_length():
-            raise ValueError("write byte out of range")
-        self._view[position] = octet
-        self._position = position + 1
+        memory_of(self).write_byte(octet)
 
     def seek(self, pos: int, whence: int = 0, /) -> int:
         """Moves the position.
@@ -567,21 +387,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the new position lies outside the map, or `whence` is unknown.
         """
-        distance = _c_size(pos)
-        origin = _c_int(whence)
-        length = self._open_length()
-        if origin == 0:
-            position = distance
-        elif origin == 1:
-            position = self._position + distance
-        elif origin == 2:
-            position = length + distance
-        else:
-            raise ValueError("unknown seek type")
-        if not 0 <= position <= length:
-            raise ValueError("seek out of range")
-        self._position = position
-        return position
+        return memory_of(self).seek(_c_size(pos), _c_int(whence))
 
     def seekable(self) -> bool:
         """True, also for a closed map."""
@@ -589,8 +395,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
 
     def tell(self) -> int:
         """The position, in bytes from the start of the map."""
-        self._check_open()
-        return self._position
+        return memory_of(self).tell()
 
     def size(self) -> int:
         """The size of the file in bytes, which may be more than is mapped; of anonymous memory the map's length.
@@ -598,14 +403,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Raises:
             ValueError: the map was made with trackfd=False.
         """
-        # Another thread must not close the descriptor meanwhile, whose number may be another file's then.
-        with self._lock:
-            length = self._open_length()
-            if not self._tracked:
-                raise ValueError("can't get size with trackfd=False")
-            if self._file is None:
-                return length
-            return file_status(self._file.file)[0]
+        return memory_of(self).size()
 
     # ---- search ----
 
@@ -620,17 +418,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Returns:
             The position in bytes from the start of the map, or -1.
         """
-        needle, first, stop = self._search_arguments(sub, start, end)
-        if first + len(needle) > stop:
-            return -1
-        # In parts, so that Ctrl-C and other threads are served in between; they overlap by what a match may straddle.
-        step = max(LONG_CALL, len(needle))
-        for part in range(first, max(stop - len(needle) + 1, first + 1), step):
-            part_end = min(part + step + len(needle) - 1, stop)
-            position = found(self._run(lib.cm_find, stop, part, part_end, needle, len(needle)))
-            if position != ABSENT:
-                return position
-        return ABSENT
+        return memory_of(self).find(sub, _limit(start), _limit(end), False)
 
     def rfind(self, sub: Buffer, start: int | None = None, end: int | None = None, /) -> int:
         """The highest position at which a sequence of bytes lies within [start, end).
@@ -643,32 +431,7 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
         Returns:
             The position in bytes from the start of the map, or -1.
         """
-        needle, first, stop = self._search_arguments(sub, start, end)
-        if first + len(needle) > stop:
-            return -1
-        step = max(LONG_CALL, len(needle))
-        for part_end in range(stop, max(first + len(needle) - 1, first), -step) or (stop,):
-            part = max(part_end - step - len(needle) + 1, first)
-            position = found(self._run(lib.cm_rfind, stop, part, part_end, needle, len(needle)))
-            if position != ABSENT:
-                return position
-        return ABSENT
-
-    def _search_arguments(self, sub: object, start: object, end: object) -> tuple[bytes, int, int]:
-        """The needle and the range of bytes; the range is empty backwards if the start is past the end."""
-        if sub.__class__ is bytes:
-            needle = sub
-        else:
-            with _bytes_view(sub) as view:
-                # A copy, as another thread may change the original during the search.
-                needle = bytes(_contiguous(view))
-        start = start if start is None else _c_size(start)
-        end = end if end is None else _c_size(end)
-        length = self._accessible_length()
-        stop = _clipped(end, length, length)
-        if start is None:
-            return needle, self._position, stop
-        return needle, start if start > length else _clipped(start, 0, length), stop
+        return memory_of(self).find(sub, _limit(start), _limit(end), True)
 
     # ---- memory ----
 
@@ -684,21 +447,16 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             ValueError: not all of it lies within the map; nothing was copied.
             TypeError: the map is read-only.
         """
-        target, source, number = _c_size(dest), _c_size(src), _c_size(count)
-        self._check_open()
-        self._check_writable()
-        room = self._accessible_length() - number
-        if number < 0 or not 0 <= target <= room or not 0 <= source <= room:
-            raise ValueError("source, destination, or count out of range")
-        check(self._run(lib.cm_move, max(target, source) + number, target, source, number))
+        memory_of(self).move(_c_size(dest), _c_size(src), _c_size(count))
 
-    def flush(self, offset: int = 0, size: int = -1, /, *, flags: int = MS_SYNC) -> None:
-        """Writes changed pages to the file. Nothing is to be done for a read-only or private copy.
+    def flush(self, offset: int = 0, size: int = -1, /, *, flags: int = 0) -> None:
+        """Writes changed pages to the file. A read-only map and a private copy have none.
 
         Args:
             offset: where to begin, in bytes: a multiple of PAGESIZE on Unix.
             size: how many bytes; -1: all to the end.
-            flags: MS_SYNC waits for the disk, MS_ASYNC does not, MS_INVALIDATE (Unix) may be added to either.
+            flags: MS_SYNC waits for the disk, MS_ASYNC does not, MS_INVALIDATE (Unix) may be added to either. 0 is
+                MS_SYNC.
 
         Raises:
             ValueError: the range does not lie within the map.
@@ -711,16 +469,14 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             trackfd=False the first alone.
         """
         start, count, how = _c_size(offset), _c_size(size), _c_int(flags)
-        length = self._open_length()
+        memory = memory_of(self)
+        length = memory.length
         if count == -1:
             count = length - start
         if start < 0 or count < 0 or start + count > length:
             raise ValueError("flush values out of range")
-        if self._access in (ACCESS_READ, ACCESS_COPY):
-            return
-        check(self._run(lib.cm_sync, start + count, start, count, how), "cm_sync")
-        if WINDOWS and not how & MS_ASYNC:
-            check(self._run(self._sync_file, 0), "cm_sync_file")
+        if memory.access not in (ACCESS_READ, ACCESS_COPY):
+            memory.sync(start, count, how or MS_SYNC, WINDOWS and not how & MS_ASYNC)
 
     if "MADV_NORMAL" in _constants.NAMES:
 
@@ -742,7 +498,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             """
             advice, begin = _c_int(option), _c_size(start)
             count = None if length is None else _c_size(length)
-            total = self._open_length()
+            memory = memory_of(self)
+            total = memory.length
             if not 0 <= begin < total:
                 raise ValueError("madvise start out of bounds")
             if count is None:
@@ -751,19 +508,19 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 raise ValueError("madvise length invalid")
             if sys.maxsize - begin < count:
                 raise OverflowError("madvise length too large")
-            count = min(count, total - begin)
-            check(self._run(lib.cm_advise, begin + count, begin, count, advice), "cm_advise")
+            memory.advise(begin, min(count, total - begin), advice)
 
     def resize(self, newsize: int, /) -> None:
         """Resizes the map, and the file under it to `offset` and as many bytes more.
 
-        The map may move in memory. What fails leaves file, map and position as they were.
+        The map may move in memory. What fails leaves file, map and position as they were. Like `close`, it waits for
+        methods of this map that run in other threads.
 
         Args:
             newsize: the new length in bytes, at least 1.
 
         Raises:
-            BufferError: the memory is exported, as by a memoryview or an array, or in use by another thread.
+            BufferError: the memory is exported, as by a memoryview or an array.
             ValueError: the map was made with trackfd=False, `newsize` is out of range, or shared anonymous memory
                 would have to grow, which Linux cannot.
             TypeError: the map is read-only or a private copy.
@@ -781,25 +538,8 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
             On PyPy a view that is still alive reads zeros from then on, as after `close`.
         """
         length = _c_size(newsize)
-        with self._lock:
-            self._check_open()
-            self._check_resizable(length)
-            if not self._resize(length):
-                raise BufferError("mmap can't resize with extant buffers exported.")
-
-    def _check_resizable(self, length: int) -> None:
-        if self._exported():
-            raise BufferError("mmap can't resize with extant buffers exported.")
-        if not self._tracked:
-            raise ValueError("mmap can't resize with trackfd=False.")
-        if self._access in (ACCESS_READ, ACCESS_COPY):
-            raise TypeError("mmap can't resize a readonly or copy-on-write memory map.")
-        if length < 0 or length > sys.maxsize - self._offset:
-            raise ValueError("new size out of range")
-        if length == 0:
-            raise failure(INVALID_ARGUMENT, "cm_map")
-        if _LINUX and self._anonymous and not self._protection.private and length > self._length:
-            raise ValueError("mmap: can't expand a shared anonymous mapping")
+        memory = memory_of(self)
+        memory.resize(length, _objection(memory, length))
 
     if _LINUX:
 
@@ -821,43 +561,36 @@ class mmap(Mapping):  # noqa: N801, the standard library's name
                 raise TypeError(f"set_name() argument must be str, not {type(name).__name__}")
             if "\0" in name:
                 raise ValueError("embedded null character")
-            self._check_open()
-            if not self._anonymous:
+            memory = memory_of(self)
+            memory.length  # noqa: B018, raises for a closed map
+            if not memory.anonymous:
                 raise ValueError("Cannot set annotation on non-anonymous mappings")
             text = name.encode()
             if len(text) > _NAME_BYTES:
                 raise ValueError("name is too long")
-            length = self._open_length()
-            check(self._run(lib.cm_set_name, length, length, _NAME_PREFIX + text), "cm_set_name")
+            memory.set_name(_NAME_PREFIX + text)
 
 
-class _Iterator:
-    """Iterates over a map as the standard library does; on PyPy ten times as fast as a generator."""
+def _objection(memory: Memory, length: int) -> Exception | None:
+    """What there is against a new length in bytes. It comes after an export and before anything is done."""
+    if not memory.tracked:
+        return ValueError("mmap can't resize with trackfd=False.")
+    if memory.access in (ACCESS_READ, ACCESS_COPY):
+        return TypeError("mmap can't resize a readonly or copy-on-write memory map.")
+    if length < 0 or length > sys.maxsize - memory.offset:
+        return ValueError("new size out of range")
+    if length == 0:
+        return failure(INVALID_ARGUMENT, "cm_map")
+    if _LINUX and memory.anonymous and not memory.copies and length > memory.length:
+        return ValueError("mmap: can't expand a shared anonymous mapping")
+    return None
 
-    __slots__ = ("_map", "_position")
 
-    _map: mmap | None
-
-    def __init__(self, mapped: mmap) -> None:
-        self._map = mapped
-        self._position = 0
-
-    def __iter__(self) -> _Iterator:
-        return self
-
-    def __next__(self) -> bytes:
-        position = self._position
-        if self._map is None:
-            raise StopIteration
+def _backwards(memory: Memory, position: int) -> Iterator[bytes]:
+    while position:
+        position -= 1
         try:
-            octet: int = self._map._view[position]
+            item = memory.octet(position)
         except IndexError:
-            self._map = None
-            raise StopIteration from None
-        self._position = position + 1
-        return _SINGLE_BYTES[octet]
-
-
-def _plain_slice(key: slice) -> slice:
-    """A slice of plain integers: whatever `__index__` does to the map, it does it here."""
-    return slice(_slice_index(key.start), _slice_index(key.stop), _slice_index(key.step))
+            return
+        yield _SINGLE_BYTES[item]

@@ -1,4 +1,4 @@
-"""The only importer of the compiled module: its functions with their types, and the translation of errors."""
+"""The only importer of the compiled modules: their functions with their types, and the translation of errors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
-
-from cffimmap import _cffimmap
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 PYPY: Final = sys.implementation.name == "pypy"
 WINDOWS: Final = sys.platform == "win32"
 
+try:
+    from cffimmap import _cffimmap
+
+    if not PYPY:
+        from cffimmap import _memory
+except ImportError as error:
+    raise ImportError(
+        f"cffimmap cannot be used here: its compiled part for this interpreter is not beside it or cannot be loaded "
+        f"({error}). In a copy of the sources run 'pip install -e .', or start Python elsewhere."
+    ) from error
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 # What an `unsigned char *` is to a type checker: cffi's objects have no types of their own.
 Pointer = Any
+
+# What a call raises for a map that was closed, or resized between a check and what it was for.
+CLOSED_MESSAGE: Final = "mmap closed or invalid"
+RESIZED_MESSAGE: Final = "mmap resized during the operation"
 
 
 class Library(Protocol):
@@ -28,12 +44,16 @@ class Library(Protocol):
     CM_WRITE: int
     CM_COPY: int
     CM_UNSUPPORTED: int
+    CM_GONE: int
+    CM_BUSY: int
+    CM_SHORT: int
     CM_ABSENT: int
     cm_constants: Any
     cm_constant_count: int
 
     def cm_page_size(self) -> int: ...
     def cm_granularity(self) -> int: ...
+    def cm_pause(self) -> None: ...
     def cm_file_of(self, descriptor: int, file: Pointer, /) -> int: ...
     def cm_status(self, file: int, size: Pointer, regular: Pointer, /) -> int: ...
     def cm_truncate(self, file: int, size: int, /) -> int: ...
@@ -63,27 +83,88 @@ class Library(Protocol):
     def cm_line_end(self, base: Pointer, start: int, end: int, /) -> int: ...
     def cm_find(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
     def cm_rfind(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
+    def cm_mapping_open(self, m: Pointer, source: int, track: bool, length: int, whole: bool, /) -> int: ...
+    def cm_mapping_close(self, m: Pointer, /) -> int: ...
+    def cm_mapping_resize(self, m: Pointer, length: int, fresh: Pointer, /) -> int: ...
+    def cm_mapping_end(self, m: Pointer, /) -> None: ...
+    def cm_span_end(self, span: Pointer, /) -> None: ...
+    def cm_run_move(self, m: Pointer, target: int, source: int, count: int, /) -> int: ...
+    def cm_run_load(self, m: Pointer, offset: int, count: int, target: Pointer, /) -> int: ...
+    def cm_run_store(self, m: Pointer, offset: int, source: Pointer, count: int, /) -> int: ...
+    def cm_run_gather(self, m: Pointer, start: int, step: int, count: int, target: Pointer, /) -> int: ...
+    def cm_run_scatter(self, m: Pointer, start: int, step: int, count: int, source: Pointer, /) -> int: ...
+    def cm_run_line_end(self, m: Pointer, start: int, end: int, /) -> int: ...
+    def cm_run_find(
+        self, m: Pointer, start: int, end: int, needle: Pointer, count: int, backwards: bool, /
+    ) -> int: ...
+    def cm_run_sync(self, m: Pointer, offset: int, length: int, flags: int, /) -> int: ...
+    def cm_run_advise(self, m: Pointer, offset: int, length: int, advice: int, /) -> int: ...
+    def cm_run_populate(self, m: Pointer, offset: int, length: int, /) -> int: ...
+    def cm_run_set_name(self, m: Pointer, name: bytes, /) -> int: ...
+    def cm_run_size(self, m: Pointer, /) -> int: ...
+    def cm_run_sync_file(self, m: Pointer, /) -> int: ...
+
+
+class Memory(Protocol):
+    """What a map holds: one mapping of memory, its lifetime, its position, its exports. Built twice, with the same members.
+
+    csrc/cpython/ has it for CPython, _pypy.py for PyPy. Each member is one step that is whole: no signal, thread or
+    failure leaves it half done. Arguments are plain integers, lengths and positions in bytes, and may have any value;
+    data and needles are any bytes-like objects. All but the attributes that say so raise ValueError with
+    CLOSED_MESSAGE when the map is closed, and OSError for what the system answers. `BufferError` is CPython's alone.
+    """
+
+    # Of a closed map too.
+    closed: bool
+    access: int
+    offset: int
+    anonymous: bool
+    tracked: bool
+    writable: bool
+    # Whether what is written stays in this process.
+    copies: bool
+    # Windows; None once it was lost.
+    tag: str | None
+    position: int
+
+    @property
+    def length(self) -> int: ...
+
+    # The same of memory that may be accessed; TypeError without PROT_READ and PROT_WRITE.
+    @property
+    def accessible_length(self) -> int: ...
+
+    def octet(self, index: int, /) -> int: ...
+    def put(self, index: int, value: int, /) -> None: ...
+    def slice(self, key: Any, /) -> bytes: ...
+    def assign(self, key: Any, data: Buffer, /) -> None: ...
+    def read(self, count: int, /) -> bytes: ...
+    def read_byte(self) -> int: ...
+    def readline(self) -> bytes: ...
+    def write(self, data: Buffer, /) -> int: ...
+    def write_byte(self, octet: int, /) -> None: ...
+    def seek(self, distance: int, origin: int, /) -> int: ...
+    def tell(self) -> int: ...
+    def size(self) -> int: ...
+    def find(self, needle: Buffer, start: int | None, end: int | None, backwards: bool, /) -> int: ...
+    def move(self, target: int, source: int, count: int, /) -> None: ...
+    def sync(self, start: int, count: int, flags: int, with_file: bool, /) -> None: ...
+    def advise(self, start: int, count: int, advice: int, /) -> None: ...
+    def set_name(self, name: bytes, /) -> None: ...
+    def close(self) -> None: ...
+
+    # Raises the objection, if there is one, after BufferError and before anything is done.
+    def resize(self, length: int, objection: Exception | None, /) -> None: ...
 
 
 ffi: Any = _cffimmap.ffi
 lib = cast("Library", _cffimmap.lib)
 
+# CPython's `Memory` and the class mmap under it, in C.
+compiled: Any = None if PYPY else _memory
+
 UNSUPPORTED = lib.CM_UNSUPPORTED
 ABSENT = lib.CM_ABSENT
-
-
-if PYPY:
-    Base: Any = object
-else:
-    if _cffimmap.lib.cm_make_base(__name__.encode()) != 0:  # pragma: no cover, out of memory
-        raise ImportError("cffimmap: the base type could not be made")
-    # Set by cm_make_base: the base type of Mapping, that of its windows, and what tells them where the memory is.
-    Base = globals()["Base"]
-    Window: Any = globals()["Window"]
-    expose: Callable[[object, object, int, int, bool], None] = globals()["_expose"]
-
-# Whether indices, slices and iteration are answered in C (csrc/cpython.c).
-FAST_ITEMS = not PYPY and hasattr(Base, "__getitem__")
 
 
 # What the system's errors are called here: errno, or on Windows the numbers of winerror.h.
@@ -114,6 +195,7 @@ _SYSTEM_CALLS: Final = {
     "cm_sync": ("msync", "FlushViewOfFile"),
     "cm_advise": ("madvise", ""),
     "cm_set_name": ("prctl", ""),
+    "cm_mapping_close": ("mmap", "UnmapViewOfFile"),
 }
 
 
@@ -142,25 +224,6 @@ def check(code: int, function: str | None = None) -> None:
     """Raises what `failure` makes of it if a call of the contract has failed."""
     if code != 0:
         raise failure(code, function)
-
-
-def found(position: int) -> int:
-    """The answer of a function that returns a position, or ABSENT.
-
-    Raises:
-        OSError: the answer is an error: a page is lost or protected.
-    """
-    if position < ABSENT:
-        raise failure(ABSENT - position)
-    return position
-
-
-def supported(code: int, function: str) -> bool:
-    """Whether the platform has what was called, which must have succeeded then."""
-    if code == UNSUPPORTED:
-        return False
-    check(code, function)
-    return True
 
 
 def ask_twice(call: Callable[[], int]) -> int:
