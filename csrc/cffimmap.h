@@ -173,6 +173,7 @@ typedef struct {
     cm_file file;               /* its own name of the file; -1: none */
     cm_file section;            /* Windows: keeps the tag; -1: none */
     int closed;
+    const char *failed;         /* after a failed cm_mapping_...: the function of the floor below that failed */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
 } cm_mapping;

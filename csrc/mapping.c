@@ -96,7 +96,7 @@ int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int
     m->closed = 1;
     m->file = m->section = -1;
     if (track && source != -1)
-        error = cm_duplicate(source, &m->file);
+        error = cm_note(m, "cm_duplicate", cm_duplicate(source, &m->file));
     if (error == 0)
         error = cm_attach(m, source, length, whole);
     if (error == 0)
@@ -146,7 +146,7 @@ static int detach(cm_mapping *m, cm_rest *rest)
 
     span->length = 0;
     if (span->kept) {
-        error = cm_vacate(span);
+        error = cm_note(m, "cm_blank", cm_vacate(span));
         if (error != 0) {
             span->length = length;
             return error;

@@ -4,6 +4,14 @@
 
 #include "cffimmap.h"
 
+/* Says which function of the contract failed, if it did. */
+static inline int cm_note(cm_mapping *m, const char *function, int error)
+{
+    if (error != 0)
+        m->failed = function;
+    return error;
+}
+
 /* Maps what cm_mapping_open is to map. */
 int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole);
 

@@ -56,13 +56,13 @@ static int still_long_enough(cm_file source, long long end)
 int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
 {
     cm_range range;
-    int error = cm_map(source, length, m->prot, m->flags, m->offset, &range);
+    int error = cm_note(m, "cm_map", cm_map(source, length, m->prot, m->flags, m->offset, &range));
 
     (void)whole;
     if (error != 0)
         return error;
     if (source != -1)
-        error = still_long_enough(source, m->offset + (long long)length);
+        error = cm_note(m, "cm_status", still_long_enough(source, m->offset + (long long)length));
     if (error != 0) {
         (void)cm_unmap(&range);
         return error;
@@ -75,41 +75,40 @@ int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
 
 /* ---- the file ---- */
 
-/* The file's size before, and the one that it shall have. */
+/* The file's size before, and the one that it shall have: the same without a file. */
 typedef struct {
-    cm_file file;               /* -1: none */
     long long before, after;
 } sizes;
 
-static int measure(const cm_mapping *m, size_t length, sizes *s)
+static int measure(cm_mapping *m, size_t length, sizes *s)
 {
     int regular;
 
-    *s = (sizes){m->file, 0, 0};
+    *s = (sizes){0, 0};
     if (m->file == -1)
         return 0;
     s->after = m->offset + (long long)length;
-    return cm_status(m->file, &s->before, &regular);
+    return cm_note(m, "cm_status", cm_status(m->file, &s->before, &regular));
 }
 
-static int lengthen(const sizes *s)
+static int lengthen(cm_mapping *m, const sizes *s)
 {
-    return s->after > s->before ? cm_truncate(s->file, s->after) : 0;
+    return s->after > s->before ? cm_note(m, "cm_truncate", cm_truncate(m->file, s->after)) : 0;
 }
 
-static int shorten(const sizes *s)
+static int shorten(cm_mapping *m, const sizes *s)
 {
-    return s->after < s->before ? cm_truncate(s->file, s->after) : 0;
+    return s->after < s->before ? cm_note(m, "cm_truncate", cm_truncate(m->file, s->after)) : 0;
 }
 
 /* Takes back what `lengthen` did, unless somebody has changed the size since. */
-static void take_back(const sizes *s)
+static void take_back(const cm_mapping *m, const sizes *s)
 {
     long long now;
     int regular;
 
-    if (s->after > s->before && cm_status(s->file, &now, &regular) == 0 && now == s->after)
-        (void)cm_truncate(s->file, s->before);
+    if (s->after > s->before && cm_status(m->file, &now, &regular) == 0 && now == s->after)
+        (void)cm_truncate(m->file, s->before);
 }
 
 /* ---- less ---- */
@@ -127,11 +126,11 @@ static cm_range put_aside(const cm_mapping *m, const cm_range *end)
 
 static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const sizes *s, const cm_range *aside)
 {
-    int error = end->length > 0 ? cm_blank(end->base, (size_t)end->length) : 0;
+    int error = end->length > 0 ? cm_note(m, "cm_blank", cm_blank(end->base, (size_t)end->length)) : 0;
 
     if (error != 0)
         return error;
-    error = shorten(s);
+    error = shorten(m, s);
     if (error != 0 && aside->base == NULL)
         (void)map_part(m, from, from + (size_t)end->length, cm_map_over);
     return error;
@@ -163,7 +162,7 @@ static int cut(cm_mapping *m, size_t length, const sizes *s)
     cm_span *span = m->span;
     size_t pages = whole_pages(length);
     cm_range end = {span->range.base + pages, span->range.length - (ptrdiff_t)pages};
-    int error = shorten(s);
+    int error = shorten(m, s);
 
     if (error != 0)
         return error;
@@ -176,12 +175,12 @@ static int cut(cm_mapping *m, size_t length, const sizes *s)
 
 static int shrink(cm_mapping *m, size_t length, const sizes *s)
 {
-    int error = lengthen(s);    /* another may have cut the file */
+    int error = lengthen(m, s);    /* another may have cut the file */
 
     if (error == 0)
         error = m->span->kept ? cut_kept(m, length, s) : cut(m, length, s);
     if (error != 0)
-        take_back(s);
+        take_back(m, s);
     return error;
 }
 
@@ -272,7 +271,7 @@ static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
 static int grow_anywhere(cm_mapping *m, size_t length)
 {
     cm_span *span = m->span;
-    int error = span->kept ? CM_UNSUPPORTED : cm_remap(&span->range, whole_pages(length));
+    int error = span->kept ? CM_UNSUPPORTED : cm_note(m, "cm_remap", cm_remap(&span->range, whole_pages(length)));
 
     if (error == 0)
         span->length = (ptrdiff_t)length;
@@ -286,24 +285,24 @@ static int grow(cm_mapping *m, size_t length, cm_span *fresh)
     /* Want of memory is the same everywhere. */
     if (error == 0 || error == ENOMEM)
         return error;
-    return grow_here(m, length) == 0 ? 0 : grow_elsewhere(m, length, fresh);
+    return grow_here(m, length) == 0 ? 0 : cm_note(m, "cm_map", grow_elsewhere(m, length, fresh));
 }
 
 static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
 {
-    const sizes none = {-1, 0, 0};
+    const sizes none = {0, 0};
     size_t before = (size_t)m->span->length;
-    int error = lengthen(s);
+    int error = lengthen(m, s);
 
     if (error != 0)
         return error;
     error = grow(m, length, fresh);
     if (error != 0) {
-        take_back(s);
+        take_back(m, s);
         return error;
     }
     /* A mapping of a part of the file: what lies behind the new length is cut off. */
-    error = shorten(s);
+    error = shorten(m, s);
     if (error != 0)
         (void)(m->span->kept ? cut_kept : cut)(m, before, &none);
     return error;
