@@ -1,4 +1,4 @@
-"""Describes the one compiled module to cffi; setuptools builds it through `cffi_modules` in setup.py."""
+"""Describes the compiled modules: cffi's, which setup.py hands to setuptools, and on CPython the type `Memory`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cffi
+from setuptools import Extension
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE / "csrc"
@@ -17,12 +18,12 @@ CSRC = HERE / "csrc"
 PYPY = platform.python_implementation() == "PyPy"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
-# The type that cpython.c makes is a buffer on 3.12 and later by PEP 688 alone; before that it needs Py_buffer, which
-# the limited API lacks. cffi builds no limited-API module for free-threaded interpreters.
-LIMITED_API = not PYPY and not FREE_THREADED and sys.version_info >= (3, 12)
+# Py_buffer is in the limited API from 3.11 on. cffi builds no limited-API module for free-threaded interpreters.
+LIMITED_API = not PYPY and not FREE_THREADED and sys.version_info >= (3, 11)
+LIMITED_VERSION = "0x030B0000"
 
-SOURCES = ["memory.c", "search.c", "constants.c"]
-CPYTHON_DECLARATION = "int cm_make_base(const char *module);\n"
+SHARED = ["mapping.c", "memory.c", "search.c"]
+PLATFORMS = {False: ["unix.c", "resize_unix.c"], True: ["windows.c", "resize_windows.c", "guard.c"]}
 
 
 # Python for Windows is built with Microsoft's compiler, that of MSYS2 with gcc.
@@ -40,11 +41,23 @@ def compiler_flags() -> list[str]:
 def limited_api_options() -> dict[str, Any]:
     """How cffi is told which API of the interpreter the module may use."""
     if LIMITED_API:
-        return {"define_macros": [("Py_LIMITED_API", "0x030C0000")], "py_limited_api": True}
-    if PYPY:
-        return {}
-    # cffi's own prologue would define an empty Py_LIMITED_API, which hides Py_buffer on 3.9 and 3.10.
-    return {"define_macros": [("_CFFI_NO_LIMITED_API", None)], "py_limited_api": False}
+        return {"define_macros": [("Py_LIMITED_API", LIMITED_VERSION)], "py_limited_api": True}
+    return {} if PYPY else {"define_macros": [("_CFFI_NO_LIMITED_API", None)], "py_limited_api": False}
+
+
+def paths(names: list[str]) -> list[str]:
+    """Files of csrc/, relative to the project, as setuptools wants the sources of an extension to be."""
+    return [os.path.relpath(CSRC / name, HERE) for name in names]
+
+
+def common_options(windows: bool) -> dict[str, Any]:
+    """What both modules are built with."""
+    return {
+        "include_dirs": [os.path.relpath(CSRC, HERE)],
+        "depends": [os.path.relpath(header, HERE) for header in CSRC.glob("**/*.h")],
+        "libraries": ["advapi32"] if windows else [],
+        "extra_compile_args": compiler_flags(),
+    }
 
 
 def make_builder(windows: bool = sys.platform == "win32") -> cffi.FFI:
@@ -53,27 +66,32 @@ def make_builder(windows: bool = sys.platform == "win32") -> cffi.FFI:
     Args:
         windows: whether it is for Windows; by default, if it runs there.
     """
-    cdef = (CSRC / "cffimmap.cdef").read_text(encoding="ascii")
-    preamble = '#include "cffimmap.h"\n'
-    sources = [*(["windows.c", "guard.c"] if windows else ["unix.c"]), *SOURCES]
-    if not PYPY:
-        cdef += CPYTHON_DECLARATION
-        preamble += '#include "cpython.h"\n'
-        sources.append("cpython.c")
     builder = cffi.FFI()
-    builder.cdef(cdef)
+    builder.cdef((CSRC / "cffimmap.cdef").read_text(encoding="ascii"))
     builder.set_source(
         "cffimmap._cffimmap",
-        preamble,
-        # Relative, as setuptools wants the sources of an extension to be.
-        sources=[os.path.relpath(CSRC / name, HERE) for name in sources],
-        include_dirs=[os.path.relpath(CSRC, HERE)],
-        depends=[os.path.relpath(header, HERE) for header in CSRC.glob("*.h")],
-        libraries=["advapi32"] if windows else [],
-        extra_compile_args=compiler_flags(),
+        '#include "cffimmap.h"\n',
+        sources=paths([*PLATFORMS[windows], *SHARED, "constants.c"]),
+        **common_options(windows),
         **limited_api_options(),
     )
     return builder
+
+
+def make_extensions(windows: bool = sys.platform == "win32") -> list[Extension]:
+    """The type `Memory` of CPython, a module of its own; none for PyPy, which has it in Python."""
+    if PYPY:
+        return []
+    own = ["cpython/module.c", "cpython/memory.c", "cpython/methods.c", "cpython/items.c"]
+    return [
+        Extension(
+            "cffimmap._memory",
+            paths([*own, *PLATFORMS[windows], *SHARED]),
+            define_macros=[("Py_LIMITED_API", LIMITED_VERSION)] if LIMITED_API else [],
+            py_limited_api=LIMITED_API,
+            **common_options(windows),
+        )
+    ]
 
 
 ffibuilder = make_builder()

@@ -1,18 +1,17 @@
-"""What pyproject.toml has no words for: cffi's module and the tag of the wheel."""
+"""What pyproject.toml has no words for: the compiled modules and the tag of the wheel."""
 
-import platform
 import sys
-import sysconfig
+from pathlib import Path
 
 from setuptools import setup
 
-ABI3 = (
-    platform.python_implementation() == "CPython"
-    and sys.version_info >= (3, 12)
-    and not sysconfig.get_config_var("Py_GIL_DISABLED")
-)
+# Not on the path when a build front end runs this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from build_ffi import LIMITED_API, make_extensions
 
 setup(
     cffi_modules=["build_ffi.py:ffibuilder"],
-    options={"bdist_wheel": {"py_limited_api": "cp312"}} if ABI3 else {},
+    ext_modules=make_extensions(),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
 )

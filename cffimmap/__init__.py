@@ -17,4 +17,3 @@ __version__ = _version("cffimmap")
 
 error = OSError
 
-mmap.__module__ = __name__

@@ -48,11 +48,13 @@ class Library(Protocol):
     CM_BUSY: int
     CM_SHORT: int
     CM_ABSENT: int
+    CM_BLANKS: int
     cm_constants: Any
     cm_constant_count: int
 
     def cm_page_size(self) -> int: ...
     def cm_granularity(self) -> int: ...
+    def cm_exhausted(self, error: int, /) -> bool: ...
     def cm_pause(self) -> None: ...
     def cm_file_of(self, descriptor: int, file: Pointer, /) -> int: ...
     def cm_status(self, file: int, size: Pointer, regular: Pointer, /) -> int: ...
@@ -171,12 +173,9 @@ ABSENT = lib.CM_ABSENT
 if sys.platform == "win32":
     INVALID_ARGUMENT: Final = 87  # ERROR_INVALID_PARAMETER
     FILE_IN_USE: Final = 1224  # ERROR_USER_MAPPED_FILE
-    # ERROR_TOO_MANY_OPEN_FILES, _NOT_ENOUGH_MEMORY, _OUTOFMEMORY, _NO_SYSTEM_RESOURCES, _COMMITMENT_LIMIT
-    _EXHAUSTED: Final = frozenset({4, 8, 14, 1450, 1455})
 else:
     INVALID_ARGUMENT: Final = errno.EINVAL
     FILE_IN_USE: Final = errno.EBUSY
-    _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 # The system calls behind the contract's functions, on Unix and on Windows.
 _SYSTEM_CALLS: Final = {
@@ -229,7 +228,7 @@ def check(code: int, function: str | None = None) -> None:
 def ask_twice(call: Callable[[], int]) -> int:
     """Repeats a call once that failed for want of what dropped maps may hold until the collector runs."""
     code = call()
-    if code in _EXHAUSTED:
+    if code > 0 and lib.cm_exhausted(code):
         gc.collect()
         code = call()
     return code

@@ -44,6 +44,13 @@ typedef struct {
 #define CM_BUSY (-3)            /* somebody else is at it: ask again after a cm_pause */
 #define CM_SHORT (-4)           /* the file has become shorter than what was to be mapped of it */
 
+/* Whether the pages of a mapping can be replaced by others in one step: cm_blank. */
+#if defined(_WIN32)
+#define CM_BLANKS 0
+#else
+#define CM_BLANKS 1
+#endif
+
 extern const cm_constant cm_constants[];
 extern const size_t cm_constant_count;
 
@@ -55,6 +62,9 @@ uint32_t cm_clock(void);
 
 /* A number of this process that a forked child does not share; 1 where processes do not fork. */
 uintptr_t cm_process(void);
+
+/* Whether an error is want of what dropped maps hold until the collector runs: descriptors, memory. */
+int cm_exhausted(int error);
 
 /* Waits for a fraction of a millisecond. */
 void cm_pause(void);

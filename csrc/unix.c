@@ -70,6 +70,11 @@ uintptr_t cm_process(void)
     return (uintptr_t)getpid();
 }
 
+int cm_exhausted(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 void cm_pause(void)
 {
     struct timespec moment = {0, 200000};

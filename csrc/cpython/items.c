@@ -1,0 +1,595 @@
+/*
+ * The class mmap as C sees it: a buffer and a sequence. Indices and slices are answered here, as a method written in
+ * Python costs several times what they do; what is not plain goes to the Python methods that the module was given.
+ */
+#include "memory.h"
+
+static PyObject *out_of_range(void)
+{
+    PyErr_SetString(PyExc_IndexError, "mmap index out of range");
+    return NULL;
+}
+
+/* A Python method's answer for an object of the class. */
+static PyObject *ask(PyObject *method, PyObject *self, PyObject *key, PyObject *value)
+{
+    if (method == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
+        return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(method, self, key, value, NULL);
+}
+
+/* ---- one byte ---- */
+
+/* Where an index lies, counted from the end if it is negative; NULL with an exception. */
+static unsigned char *place_of(const memory *m, Py_ssize_t index)
+{
+    const cm_span *span = m->mapping.span;
+
+    if (index < 0)
+        index += span->length;
+    if (index >= 0 && index < span->length && m->readable)
+        return span->range.base + index;
+    if (cm_accessible_length(m) != -1)
+        out_of_range();
+    return NULL;
+}
+
+/* The byte at an index; -1 with an exception. */
+static int octet_at(memory *m, Py_ssize_t index)
+{
+    const unsigned char *place = place_of(m, index);
+    unsigned char octet;
+    int error;
+
+    if (place == NULL)
+        return -1;
+    error = cm_load(place, 0, 1, &octet);
+    if (error == 0)
+        return octet;
+    cm_raise(m, error, NULL);
+    return -1;
+}
+
+PyObject *cm_octet(memory *m, Py_ssize_t index)
+{
+    int octet = octet_at(m, index);
+
+    return octet == -1 ? NULL : PyLong_FromLong(octet);
+}
+
+static PyObject *single(memory *m, Py_ssize_t index)
+{
+    int octet = octet_at(m, index);
+    char byte = (char)octet;
+
+    return octet == -1 ? NULL : PyBytes_FromStringAndSize(&byte, 1);
+}
+
+static int write_octet(memory *m, Py_ssize_t index, unsigned char octet)
+{
+    unsigned char *place = place_of(m, index);
+    int error;
+
+    if (place == NULL)
+        return -1;
+    error = cm_store(place, 0, &octet, 1);
+    if (error == 0)
+        return 0;
+    cm_raise(m, error, NULL);
+    return -1;
+}
+
+/* A plain int as an index. One that is too large for C is one that no map has. */
+static int as_index(PyObject *key, Py_ssize_t *index)
+{
+    *index = PyLong_AsSsize_t(key);
+    if (*index != -1 || !PyErr_Occurred())
+        return 0;
+    if (PyErr_ExceptionMatches(PyExc_OverflowError))
+        out_of_range();
+    return -1;
+}
+
+/* Stores a plain int at another one; what it is comes before where it goes. */
+int cm_put(memory *m, PyObject *key, PyObject *value)
+{
+    Py_ssize_t index;
+    long octet;
+
+    if (cm_check_writable(m) == -1)
+        return -1;
+    octet = PyLong_AsLong(value);
+    if (octet == -1 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+            return -1;
+        PyErr_Clear();
+    }
+    if (octet < 0 || octet > 255) {
+        PyErr_SetString(PyExc_ValueError, "mmap item value must be in range(0, 256)");
+        return -1;
+    }
+    return as_index(key, &index) == -1 ? -1 : write_octet(m, index, (unsigned char)octet);
+}
+
+/* ---- slices ---- */
+
+/* A slice, with its range of bytes in the memory. */
+typedef struct {
+    Py_ssize_t start, stop, step, count;
+} range;
+
+static void adjust(range *r, Py_ssize_t length)
+{
+    r->count = PySlice_AdjustIndices(length, &r->start, &r->stop, r->step);
+}
+
+static PyObject *gather(memory *m, const range *r)
+{
+    PyObject *result = PyBytes_FromStringAndSize(NULL, r->count);
+    unsigned char *target = result == NULL ? NULL : (unsigned char *)PyBytes_AsString(result);
+    int again;
+
+    if (result == NULL || r->count == 0)
+        return result;
+    if (r->count < m->state->long_call) {
+        again = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
+                            NULL);
+    } else {
+        do {
+            int code;
+
+            Py_BEGIN_ALLOW_THREADS
+            code = cm_run_gather(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, target);
+            Py_END_ALLOW_THREADS
+            again = cm_answered(m, code, NULL);
+        } while (again == 1);
+    }
+    if (again == -1)
+        Py_CLEAR(result);
+    return result;
+}
+
+static int scatter(memory *m, const range *r, const unsigned char *data)
+{
+    int again;
+
+    if (r->count < m->state->long_call)
+        return cm_answered(
+            m, cm_scatter(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, data), NULL);
+    do {
+        int code;
+
+        Py_BEGIN_ALLOW_THREADS
+        code = cm_run_scatter(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, data);
+        Py_END_ALLOW_THREADS
+        again = cm_answered(m, code, NULL);
+    } while (again == 1);
+    return again;
+}
+
+/* Reading a slice may run an __index__, which may close or resize the map: the length is looked at afterwards. */
+PyObject *cm_get_slice(memory *m, PyObject *key)
+{
+    Py_ssize_t length;
+    range r;
+
+    if (cm_accessible_length(m) == -1 || PySlice_Unpack(key, &r.start, &r.stop, &r.step) == -1)
+        return NULL;
+    length = cm_accessible_length(m);
+    if (length == -1)
+        return NULL;
+    adjust(&r, length);
+    return r.step == 1 ? cm_bytes(m, r.start, r.count) : gather(m, &r);
+}
+
+static int assign_source(memory *m, range *r, const source *s)
+{
+    Py_ssize_t length = cm_accessible_length(m);
+
+    if (length == -1)
+        return -1;
+    adjust(r, length);
+    if (s->count != r->count) {
+        PyErr_SetString(PyExc_IndexError, "mmap slice assignment is wrong size");
+        return -1;
+    }
+    if (r->count == 0)
+        return 0;
+    return r->step == 1 ? cm_write_bytes(m, r->start, s->data, r->count) : scatter(m, r, s->data);
+}
+
+int cm_set_slice(memory *m, PyObject *key, PyObject *value)
+{
+    source s;
+    range r;
+    int result;
+
+    if (cm_check_writable(m) == -1 || PySlice_Unpack(key, &r.start, &r.stop, &r.step) == -1 || cm_take(value, &s) == -1)
+        return -1;
+    result = assign_source(m, &r, &s);
+    cm_let_go(&s);
+    return result;
+}
+
+/* ---- subscripts ---- */
+
+static PyObject *subscript_step(PyObject *self, memory *m, PyObject *key)
+{
+    Py_ssize_t index;
+
+    if (m->state->quick) {
+        if (PyLong_CheckExact(key))
+            return cm_accessible_length(m) == -1 || as_index(key, &index) == -1 ? NULL : cm_octet(m, index);
+        if (PySlice_Check(key))
+            return cm_get_slice(m, key);
+    }
+    return ask(m->state->getitem, self, key, NULL);
+}
+
+static PyObject *subscript(PyObject *self, PyObject *key)
+{
+    memory *m = memory_in(self);
+    PyObject *result;
+
+    LOCK(m);
+    result = subscript_step(self, m, key);
+    UNLOCK();
+    return result;
+}
+
+static int discard(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int assign_step(PyObject *self, memory *m, PyObject *key, PyObject *value)
+{
+    if (value == NULL)
+        return discard(ask(m->state->delitem, self, key, NULL));
+    if (m->state->quick) {
+        if (PyLong_CheckExact(key) && PyLong_CheckExact(value))
+            return cm_put(m, key, value);
+        if (PySlice_Check(key))
+            return cm_set_slice(m, key, value);
+    }
+    return discard(ask(m->state->setitem, self, key, value));
+}
+
+static int assign(PyObject *self, PyObject *key, PyObject *value)
+{
+    memory *m = memory_in(self);
+    int result;
+
+    LOCK(m);
+    result = assign_step(self, m, key, value);
+    UNLOCK();
+    return result;
+}
+
+/* ---- the sequence that C sees: of bytes of length 1, as in the standard library ---- */
+
+static Py_ssize_t length_of(PyObject *self)
+{
+    memory *m = memory_in(self);
+    Py_ssize_t length;
+
+    LOCK(m);
+    length = cm_length(m);
+    UNLOCK();
+    return length;
+}
+
+static PyObject *item(PyObject *self, Py_ssize_t index)
+{
+    memory *m = memory_in(self);
+    PyObject *result;
+
+    LOCK(m);
+    /* Negative ones were counted from the end by whoever asks. */
+    result = index < 0 && cm_accessible_length(m) != -1 ? out_of_range() : single(m, index);
+    UNLOCK();
+    return result;
+}
+
+static int assign_item_step(PyObject *self, memory *m, Py_ssize_t index, PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "mmap object doesn't support item deletion");
+        return -1;
+    }
+    (void)self;
+    if (cm_check_writable(m) == -1)
+        return -1;
+    if (!PyBytes_Check(value) || PyBytes_Size(value) != 1) {
+        PyErr_SetString(PyExc_IndexError, "mmap assignment must be length-1 bytes()");
+        return -1;
+    }
+    if (index < 0)
+        index = PY_SSIZE_T_MAX;
+    return write_octet(m, index, (unsigned char)*PyBytes_AsString(value));
+}
+
+static int assign_item(PyObject *self, Py_ssize_t index, PyObject *value)
+{
+    memory *m = memory_in(self);
+    int result;
+
+    LOCK(m);
+    result = assign_item_step(self, m, index, value);
+    UNLOCK();
+    return result;
+}
+
+/* ---- iteration ---- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *map;              /* NULL once exhausted */
+    Py_ssize_t position;
+} iterator;
+
+/* Whether a subclass has its own way to get items, which iteration uses then, as in every sequence. */
+static int has_own_items(PyObject *self, const state *s)
+{
+    PyObject *method;
+
+    if (Py_TYPE(self) == s->mmap_type)
+        return 0;
+    method = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__getitem__");
+    Py_XDECREF(method);
+    return method == NULL ? -1 : method != s->subscript;
+}
+
+static PyObject *iterate(PyObject *self)
+{
+    const state *s = memory_in(self)->state;
+    int own = has_own_items(self, s);
+    iterator *new;
+
+    if (own != 0)
+        return own == -1 ? NULL : PySeqIter_New(self);
+    new = PyObject_GC_New(iterator, s->iterator_type);
+    if (new == NULL)
+        return NULL;
+    Py_INCREF(self);
+    new->map = self;
+    new->position = 0;
+    PyObject_GC_Track((PyObject *)new);
+    return (PyObject *)new;
+}
+
+static PyObject *next_step(iterator *it, PyObject **ended)
+{
+    memory *m = memory_in(it->map);
+    Py_ssize_t length = cm_accessible_length(m);
+    PyObject *result;
+
+    if (length == -1)
+        return NULL;
+    if (it->position >= length) {
+        *ended = it->map;
+        it->map = NULL;
+        return NULL;
+    }
+    result = single(m, it->position);
+    if (result != NULL)
+        it->position++;
+    return result;
+}
+
+static PyObject *next_item(PyObject *self)
+{
+    iterator *it = (iterator *)self;
+    PyObject *result = NULL, *ended = NULL;
+
+    LOCK(self);
+    if (it->map != NULL)
+        result = next_step(it, &ended);
+    UNLOCK();
+    Py_XDECREF(ended);
+    return result;
+}
+
+static PyObject *length_hint(PyObject *self, PyObject *none)
+{
+    iterator *it = (iterator *)self;
+    Py_ssize_t length = it->map == NULL ? 0 : length_of(it->map);
+
+    (void)none;
+    if (length == -1)
+        return NULL;
+    return PyLong_FromSsize_t(length > it->position ? length - it->position : 0);
+}
+
+static PyObject *builtin_iter(void)
+{
+    PyObject *builtins = PyImport_ImportModule("builtins");
+    PyObject *result = builtins == NULL ? NULL : PyObject_GetAttrString(builtins, "iter");
+
+    Py_XDECREF(builtins);
+    return result;
+}
+
+static PyObject *reduce_iterator(PyObject *self, PyObject *none)
+{
+    iterator *it = (iterator *)self;
+    PyObject *function = builtin_iter();
+
+    (void)none;
+    if (function == NULL)
+        return NULL;
+    if (it->map == NULL)
+        return Py_BuildValue("N(())", function);
+    return Py_BuildValue("N(O)n", function, it->map, it->position);
+}
+
+static PyObject *set_iterator(PyObject *self, PyObject *state)
+{
+    Py_ssize_t position = PyLong_AsSsize_t(state);
+
+    if (position == -1 && PyErr_Occurred())
+        return NULL;
+    LOCK(self);
+    ((iterator *)self)->position = position < 0 ? 0 : position;
+    UNLOCK();
+    Py_RETURN_NONE;
+}
+
+static int clear_iterator(PyObject *self)
+{
+    Py_CLEAR(((iterator *)self)->map);
+    return 0;
+}
+
+static int traverse_iterator(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((iterator *)self)->map);
+    return 0;
+}
+
+static void dealloc_iterator(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    clear_iterator(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef iterator_methods[] = {
+    {"__length_hint__", length_hint, METH_NOARGS, NULL},
+    {"__reduce__", reduce_iterator, METH_NOARGS, NULL},
+    {"__setstate__", set_iterator, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_clear, (void *)clear_iterator},
+    {Py_tp_traverse, (void *)traverse_iterator},
+    {Py_tp_dealloc, (void *)dealloc_iterator},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)next_item},
+    {Py_tp_methods, iterator_methods},
+    {0, NULL},
+};
+
+#if PY_VERSION_HEX >= 0x030A0000
+#define SEALED (Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#else
+#define SEALED 0        /* module.c does the rest */
+#endif
+
+PyType_Spec cm_iterator_spec = {
+    .name = "cffimmap._memory.iterator",
+    .basicsize = sizeof(iterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | SEALED,
+    .slots = iterator_slots,
+};
+
+/* ---- the class ---- */
+
+/* The state of the module whose class a type derives from. */
+static state *state_of(PyTypeObject *type)
+{
+    PyObject *module;
+
+    for (; type != NULL; type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base)) {
+        if (!(PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE))
+            break;
+        module = PyType_GetModule(type);
+        if (module == NULL)
+            PyErr_Clear();
+        else if (PyModule_GetDef(module) == &cm_module)
+            return PyModule_GetState(module);
+    }
+    PyErr_SetString(PyExc_TypeError, "no subclass of mmap");
+    return NULL;
+}
+
+/* The constructor's arguments are Python's business. */
+static PyObject *construct(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    state *s = state_of(type);
+    PyObject *first = s == NULL || s->make == NULL ? NULL : PyTuple_Pack(1, type);
+    PyObject *all = first == NULL ? NULL : PySequence_Concat(first, arguments);
+    PyObject *result = all == NULL ? NULL : PyObject_Call(s->make, all, keywords);
+
+    Py_XDECREF(first);
+    Py_XDECREF(all);
+    if (result == NULL && !PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
+    return result;
+}
+
+/* new(class, memory): an object of the class. */
+PyObject *cm_new_holder(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    state *s = PyModule_GetState(module);
+    PyTypeObject *type;
+    PyObject *new;
+
+    if (count != 2 || !PyType_Check(arguments[0]) || Py_TYPE(arguments[1]) != s->memory_type ||
+        !PyType_IsSubtype((PyTypeObject *)arguments[0], s->mmap_type)) {
+        PyErr_SetString(PyExc_TypeError, "new() takes a subclass of mmap and a Memory");
+        return NULL;
+    }
+    type = (PyTypeObject *)arguments[0];
+    new = ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (new == NULL)
+        return NULL;
+    Py_INCREF(arguments[1]);
+    ((holder *)new)->memory = (memory *)arguments[1];
+    return new;
+}
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    if (((holder *)self)->weak_references != NULL)
+        PyObject_ClearWeakRefs(self);
+    Py_CLEAR(((holder *)self)->memory);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(holder, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, (void *)construct},
+    {Py_tp_traverse, (void *)traverse},
+    {Py_tp_dealloc, (void *)dealloc},
+    {Py_tp_members, members},
+    {Py_tp_iter, (void *)iterate},
+    {Py_mp_length, (void *)length_of},
+    {Py_mp_subscript, (void *)subscript},
+    {Py_mp_ass_subscript, (void *)assign},
+    {Py_sq_length, (void *)length_of},
+    {Py_sq_item, (void *)item},
+    {Py_sq_ass_item, (void *)assign_item},
+    {Py_bf_getbuffer, (void *)cm_get_buffer},
+    {Py_bf_releasebuffer, (void *)cm_release_buffer},
+    {0, NULL},
+};
+
+PyType_Spec cm_mmap_spec = {
+    .name = "cffimmap.mmap",
+    .basicsize = sizeof(holder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};

@@ -1,0 +1,459 @@
+/* The lifetime of a mapping: opened, exported, accessed, closed, resized. Nothing of Python runs within a step. */
+#include "memory.h"
+
+/* ---- errors ---- */
+
+void cm_raise_closed(void)
+{
+    PyErr_SetString(PyExc_ValueError, "mmap closed or invalid");
+}
+
+void cm_raise(const memory *m, int error, const char *function)
+{
+    PyObject *exception;
+
+    if (m->state->failure == NULL) {
+        PyErr_Format(PyExc_OSError, "error %d", error);
+        return;
+    }
+    exception = PyObject_CallFunction(m->state->failure, "iz", error, function);
+    if (exception == NULL)
+        return;
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+}
+
+Py_ssize_t cm_length(const memory *m)
+{
+    if (!m->mapping.closed)
+        return m->mapping.span->length;
+    cm_raise_closed();
+    return -1;
+}
+
+Py_ssize_t cm_accessible_length(const memory *m)
+{
+    if (m->mapping.closed || m->readable)
+        return cm_length(m);
+    PyErr_SetString(PyExc_TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.");
+    return -1;
+}
+
+int cm_check_writable(const memory *m)
+{
+    if (cm_length(m) == -1)
+        return -1;
+    if (m->writable)
+        return 0;
+    PyErr_SetString(PyExc_TypeError, "mmap can't modify a readonly memory map.");
+    return -1;
+}
+
+/* ---- waiting ---- */
+
+/* Lets others go on for a moment: 1, or -1 with the exception of a signal handler. */
+static int wait_a_moment(void)
+{
+    Py_BEGIN_ALLOW_THREADS
+    cm_pause();
+    Py_END_ALLOW_THREADS
+    return PyErr_CheckSignals() == 0 ? 1 : -1;
+}
+
+int cm_answered(const memory *m, int code, const char *function)
+{
+    if (code == 0)
+        return 0;
+    if (code == CM_BUSY)
+        return wait_a_moment();
+    if (code != CM_GONE)
+        cm_raise(m, code, function);
+    else if (m->mapping.closed)
+        cm_raise_closed();
+    else
+        PyErr_SetString(PyExc_ValueError, "mmap resized during the operation");
+    return -1;
+}
+
+/* ---- opening ---- */
+
+static memory *new_memory(state *s)
+{
+    memory *m = PyObject_New(memory, s->memory_type);
+
+    if (m == NULL)
+        return NULL;
+    m->state = s;
+    m->mapping = (cm_mapping){.span = &m->first.span, .file = -1, .section = -1, .closed = 1};
+    m->first = (node){0};
+    m->exports = m->position = 0;
+    m->tag = NULL;
+    m->tag_text = NULL;
+    return m;
+}
+
+/* The tag as the system takes it. */
+static int set_tag(memory *m, PyObject *tag)
+{
+    if (tag == Py_None)
+        return 0;
+    m->tag_text = PyUnicode_AsWideCharString(tag, NULL);
+    if (m->tag_text == NULL)
+        return -1;
+    Py_INCREF(tag);
+    m->tag = tag;
+    m->mapping.tag = m->tag_text;
+    return 0;
+}
+
+static int open_mapping(memory *m, cm_file file, Py_ssize_t length, int whole)
+{
+    int track = m->tracked;
+    int code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
+
+    if (code > 0 && cm_exhausted(code)) {
+        /* Maps in reference cycles hold descriptors and memory until the collector runs. */
+        PyGC_Collect();
+        code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
+    }
+    if (code == 0)
+        return 0;
+    if (code == CM_SHORT)
+        PyErr_SetString(PyExc_ValueError, "mmap length is greater than file size");
+    else
+        cm_raise(m, code, m->mapping.failed);
+    return -1;
+}
+
+/* open_memory(request): see Request in _request.py. */
+PyObject *cm_open_memory(PyObject *module, PyObject *request)
+{
+    memory *m = new_memory(PyModule_GetState(module));
+    Py_ssize_t file, length;
+    int whole, readable, writable, copies, track;
+    PyObject *tag;
+    cm_mapping *mapping;
+
+    if (m == NULL)
+        return NULL;
+    mapping = &m->mapping;
+    if (!PyArg_ParseTuple(request, "nnpL(iiippp)pO", &file, &length, &whole, &mapping->offset, &m->access,
+                          &mapping->prot, &mapping->flags, &readable, &writable, &copies, &track, &tag) ||
+        set_tag(m, tag) == -1) {
+        Py_DECREF(m);
+        return NULL;
+    }
+    mapping->copies = copies;
+    mapping->anonymous = file == -1;
+    m->readable = (char)readable;
+    m->writable = (char)writable;
+    m->tracked = (char)track;
+    if (open_mapping(m, file, length, whole) == -1)
+        Py_CLEAR(m);
+    return (PyObject *)m;
+}
+
+static void dealloc(PyObject *self)
+{
+    memory *m = (memory *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    node *next;
+
+    cm_mapping_end(&m->mapping);
+    cm_span_end(&m->first.span);
+    for (node *n = m->first.next; n != NULL; n = next) {
+        next = n->next;
+        cm_span_end(&n->span);
+        PyMem_Free(n);
+    }
+    Py_CLEAR(m->tag);
+    PyMem_Free(m->tag_text);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* ---- exports ---- */
+
+int cm_get_buffer(PyObject *self, Py_buffer *buffer, int flags)
+{
+    memory *m = memory_in(self);
+    int result = -1;
+
+    buffer->obj = NULL;
+    LOCK(m);
+    if (cm_accessible_length(m) != -1) {
+        cm_span *span = m->mapping.span;
+
+        result = PyBuffer_FillInfo(buffer, self, span->range.base, span->length, !m->writable, flags);
+        if (result == 0) {
+            m->exports++;
+            /* Some consumers release the buffer and keep its addresses. */
+            span->kept = CM_BLANKS;
+        }
+    }
+    UNLOCK();
+    return result;
+}
+
+void cm_release_buffer(PyObject *self, Py_buffer *buffer)
+{
+    memory *m = memory_in(self);
+
+    (void)buffer;
+    LOCK(m);
+    m->exports--;
+    UNLOCK();
+}
+
+/* ---- bytes-like objects ---- */
+
+int cm_take(PyObject *object, source *s)
+{
+    s->view.obj = NULL;
+    if (PyBytes_CheckExact(object)) {
+        s->data = (const unsigned char *)PyBytes_AsString(object);
+        s->count = PyBytes_Size(object);
+        return 0;
+    }
+    if (PyObject_GetBuffer(object, &s->view, PyBUF_SIMPLE) == -1)
+        return -1;
+    s->data = s->view.buf;
+    s->count = s->view.len;
+    return 0;
+}
+
+void cm_let_go(source *s)
+{
+    if (s->view.obj != NULL)
+        PyBuffer_Release(&s->view);
+}
+
+/* ---- accesses ---- */
+
+typedef int copier(memory *m, size_t start, unsigned char *buffer, size_t count);
+
+static int copy_out(memory *m, size_t start, unsigned char *buffer, size_t count)
+{
+    return cm_load(m->mapping.span->range.base, start, count, buffer);
+}
+
+static int copy_in(memory *m, size_t start, unsigned char *buffer, size_t count)
+{
+    return cm_store(m->mapping.span->range.base, start, buffer, count);
+}
+
+static int run_out(memory *m, size_t start, unsigned char *buffer, size_t count)
+{
+    return cm_run_load(&m->mapping, start, count, buffer);
+}
+
+static int run_in(memory *m, size_t start, unsigned char *buffer, size_t count)
+{
+    return cm_run_store(&m->mapping, start, buffer, count);
+}
+
+static int copy_part(memory *m, size_t start, unsigned char *buffer, size_t count, copier *run)
+{
+    int code, again;
+
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        code = run(m, start, buffer, count);
+        Py_END_ALLOW_THREADS
+        again = cm_answered(m, code, NULL);
+    } while (again == 1);
+    return again;
+}
+
+static int copy_long(memory *m, Py_ssize_t start, unsigned char *buffer, Py_ssize_t count, copier *run)
+{
+    Py_ssize_t part;
+
+    for (Py_ssize_t done = 0; done < count; done += part) {
+        part = count - done < m->state->part ? count - done : m->state->part;
+        if (copy_part(m, (size_t)(start + done), buffer + done, (size_t)part, run) == -1 || PyErr_CheckSignals() == -1)
+            return -1;
+    }
+    return 0;
+}
+
+static int copy(memory *m, Py_ssize_t start, unsigned char *buffer, Py_ssize_t count, copier *here, copier *run)
+{
+    int error;
+
+    if (count >= m->state->long_call)
+        return copy_long(m, start, buffer, count, run);
+    error = here(m, (size_t)start, buffer, (size_t)count);
+    if (error == 0)
+        return 0;
+    cm_raise(m, error, NULL);
+    return -1;
+}
+
+int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count)
+{
+    return copy(m, start, target, count, copy_out, run_out);
+}
+
+int cm_write_bytes(memory *m, Py_ssize_t start, const void *data, Py_ssize_t count)
+{
+    return copy(m, start, (unsigned char *)data, count, copy_in, run_in);
+}
+
+PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count)
+{
+    PyObject *result = PyBytes_FromStringAndSize(NULL, count);
+
+    if (result != NULL && count > 0 && cm_read_bytes(m, start, PyBytes_AsString(result), count) == -1)
+        Py_CLEAR(result);
+    return result;
+}
+
+/* ---- closing ---- */
+
+/* Takes everything away if nobody holds it, in one step under the lock. */
+static int detach(memory *m, cm_rest *rest)
+{
+    int code = CM_BUSY;
+
+    LOCK(m);
+    if (m->exports > 0) {
+        *rest = (cm_rest){{NULL, 0}, -1, -1};
+        PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
+    } else {
+        code = cm_mapping_detach(&m->mapping, rest);
+    }
+    UNLOCK();
+    return code;
+}
+
+PyObject *cm_close_memory(PyObject *self, PyObject *none)
+{
+    memory *m = (memory *)self;
+    cm_rest rest;
+    int code, again;
+
+    (void)none;
+    do {
+        code = detach(m, &rest);
+        if (PyErr_Occurred())
+            return NULL;
+        /* Nobody else can reach it any more. */
+        Py_BEGIN_ALLOW_THREADS
+        cm_rest_end(&rest);
+        Py_END_ALLOW_THREADS
+        again = cm_answered(m, code, m->mapping.failed);
+    } while (again == 1);
+    if (again == -1)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- resizing ---- */
+
+/* Raises what speaks against it: an export before anything else. */
+static int check_resize(memory *m, PyObject *objection)
+{
+    if (cm_length(m) == -1)
+        return -1;
+    if (m->exports > 0)
+        PyErr_SetString(PyExc_BufferError, "mmap can't resize with extant buffers exported.");
+    else if (objection != Py_None)
+        PyErr_SetObject((PyObject *)Py_TYPE(objection), objection);
+    else
+        return 0;
+    return -1;
+}
+
+/* Resizes in one step. The spare node is used up if the old addresses must stay. */
+static int resize_once(memory *m, size_t length, node **spare)
+{
+    int code = cm_mapping_resize(&m->mapping, length, &(*spare)->span);
+
+    if (m->mapping.span == &(*spare)->span) {
+        (*spare)->next = m->first.next;
+        m->first.next = *spare;
+        *spare = NULL;
+    }
+    return code;
+}
+
+/* 0, 1 to be asked again, -1 with an exception. */
+static int resize_or_wait(memory *m, size_t length, PyObject *objection, node **spare, int *collected)
+{
+    int code;
+
+    if (check_resize(m, objection) == -1)
+        return -1;
+    code = resize_once(m, length, spare);
+    if (code > 0 && !*collected && cm_exhausted(code)) {
+        *collected = 1;
+        PyGC_Collect();
+        return 1;
+    }
+    return cm_answered(m, code, m->mapping.failed);
+}
+
+static int resize(memory *m, size_t length, PyObject *objection, node **spare)
+{
+    int collected = 0;
+    int again;
+
+    do {
+        LOCK(m);
+        again = resize_or_wait(m, length, objection, spare, &collected);
+        UNLOCK();
+    } while (again == 1);
+    return again;
+}
+
+/* resize(length, objection) */
+PyObject *cm_resize_memory(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    memory *m = (memory *)self;
+    node *spare;
+    Py_ssize_t length;
+    int result;
+
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "resize() takes 2 arguments");
+        return NULL;
+    }
+    length = PyLong_AsSsize_t(arguments[0]);
+    if (length == -1 && PyErr_Occurred())
+        return NULL;
+    if (length <= 0 && arguments[1] == Py_None) {
+        PyErr_SetString(PyExc_ValueError, "new size out of range");
+        return NULL;
+    }
+    spare = PyMem_Calloc(1, sizeof *spare);
+    if (spare == NULL)
+        return PyErr_NoMemory();
+    result = resize(m, (size_t)length, arguments[1], &spare);
+    PyMem_Free(spare);
+    if (result == -1)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- the type ---- */
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, (void *)dealloc},
+    {Py_tp_methods, cm_memory_methods},
+    {Py_tp_getset, cm_memory_attributes},
+    {0, NULL},
+};
+
+#if PY_VERSION_HEX >= 0x030A0000
+#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#else
+#define FLAGS Py_TPFLAGS_DEFAULT        /* module.c does the rest */
+#endif
+
+PyType_Spec cm_memory_spec = {
+    .name = "cffimmap._memory.Memory",
+    .basicsize = sizeof(memory),
+    .flags = FLAGS,
+    .slots = slots,
+};

@@ -1,0 +1,128 @@
+/*
+ * `Memory` on CPython: one mapping, who holds its addresses, its position, and the class mmap over it.
+ *
+ * What must be whole happens under the interpreter's lock, or on interpreters without one under the object's critical
+ * section, which is let go at the same places: where Python code may run, and where a call runs without it. After each
+ * of them everything is looked at again. No other lock is held, so that a fork finds none.
+ */
+#ifndef CFFIMMAP_MEMORY_H
+#define CFFIMMAP_MEMORY_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include "../mapping.h"
+
+/* What the module keeps. Pointers are NULL before Python has handed them over, and after the module was cleared. */
+typedef struct {
+    PyTypeObject *memory_type, *mmap_type, *iterator_type;
+    PyObject *subscript;        /* the class's own __getitem__ */
+    PyObject *make;             /* Python's __new__, and below its methods of the same names: the meaning of all arguments */
+    PyObject *getitem, *setitem, *delitem;
+    PyObject *failure;          /* makes an exception of an error and a function's name */
+    int quick;                  /* whether plain arguments are answered here; the tests ask for Python's answers too */
+    Py_ssize_t long_call;       /* bytes from which on a call runs without the interpreter's lock */
+    Py_ssize_t part;            /* bytes that it works on in one go, so that signals and closing threads are served */
+} state;
+
+/* One range of addresses. Those that were replaced and may be in somebody's hands stay until the object dies. */
+typedef struct node {
+    cm_span span;
+    struct node *next;
+} node;
+
+typedef struct {
+    PyObject_HEAD
+    state *state;               /* the type keeps the module that has it */
+    cm_mapping mapping;
+    node first;
+    Py_ssize_t exports;
+    Py_ssize_t position;
+    PyObject *tag;              /* a str, or NULL */
+    wchar_t *tag_text;
+    int access;
+    char readable, writable, tracked;
+} memory;
+
+/* An object of the class mmap. */
+typedef struct {
+    PyObject_HEAD
+    memory *memory;
+    PyObject *weak_references;
+} holder;
+
+static inline memory *memory_in(PyObject *self)
+{
+    return ((holder *)self)->memory;
+}
+
+#if defined(Py_GIL_DISABLED)
+#define LOCK(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define UNLOCK() Py_END_CRITICAL_SECTION()
+#else
+#define LOCK(object) {
+#define UNLOCK() }
+#endif
+
+/* ---- memory.c ---- */
+
+extern PyType_Spec cm_memory_spec;
+
+PyObject *cm_open_memory(PyObject *module, PyObject *request);
+
+/* The length in bytes, or -1 with an exception: of an open map, and of one whose memory may be accessed. */
+Py_ssize_t cm_length(const memory *m);
+Py_ssize_t cm_accessible_length(const memory *m);
+int cm_check_writable(const memory *m);
+
+void cm_raise_closed(void);
+/* Raises OSError for an error; the function is NULL for an access to the memory. */
+void cm_raise(const memory *m, int error, const char *function);
+
+/* What becomes of a counted call's answer: 0, it is done; 1, it is to be made again; -1, with an exception. */
+int cm_answered(const memory *m, int code, const char *function);
+
+/* Copies between the memory and a buffer, without the interpreter's lock if that is long; -1 with an exception. */
+int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count);
+int cm_write_bytes(memory *m, Py_ssize_t start, const void *source, Py_ssize_t count);
+/* The bytes of a range that lies within the memory. */
+PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count);
+
+int cm_get_buffer(PyObject *self, Py_buffer *buffer, int flags);
+void cm_release_buffer(PyObject *self, Py_buffer *buffer);
+
+PyObject *cm_close_memory(PyObject *self, PyObject *none);
+PyObject *cm_resize_memory(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+
+/* The bytes of any bytes-like object. Getting them may run Python code. */
+typedef struct {
+    const unsigned char *data;
+    Py_ssize_t count;
+    Py_buffer view;             /* its obj is NULL if the object needs no release */
+} source;
+
+int cm_take(PyObject *object, source *s);
+void cm_let_go(source *s);
+
+/* ---- methods.c: the members of Memory ---- */
+
+extern PyMethodDef cm_memory_methods[];
+extern PyGetSetDef cm_memory_attributes[];
+
+/* ---- items.c: indices, slices, iteration ---- */
+
+extern PyType_Spec cm_mmap_spec, cm_iterator_spec;
+
+PyObject *cm_octet(memory *m, Py_ssize_t index);
+int cm_put(memory *m, PyObject *index, PyObject *value);
+PyObject *cm_get_slice(memory *m, PyObject *key);
+int cm_set_slice(memory *m, PyObject *key, PyObject *value);
+
+PyObject *cm_new_holder(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+
+/* ---- module.c ---- */
+
+extern struct PyModuleDef cm_module;
+
+#endif

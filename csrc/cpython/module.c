@@ -1,0 +1,169 @@
+/* The module `_memory`: what Python's side of the package is given, and what it hands over. */
+#include "memory.h"
+
+static state *state_in(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+/* memory_of(m) */
+static PyObject *memory_of(PyObject *module, PyObject *m)
+{
+    PyObject *memory;
+
+    if (!PyObject_TypeCheck(m, state_in(module)->mmap_type)) {
+        PyErr_Format(PyExc_TypeError, "a map is required, not %R", (PyObject *)Py_TYPE(m));
+        return NULL;
+    }
+    memory = (PyObject *)memory_in(m);
+    Py_INCREF(memory);
+    return memory;
+}
+
+static void replace(PyObject **place, PyObject *value)
+{
+    PyObject *before = *place;
+
+    Py_INCREF(value);
+    *place = value;
+    Py_XDECREF(before);
+}
+
+/* hand_over(make, getitem, setitem, delitem, failure) */
+static PyObject *hand_over(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    state *s = state_in(module);
+    PyObject **places[] = {&s->make, &s->getitem, &s->setitem, &s->delitem, &s->failure};
+
+    if (count != 5) {
+        PyErr_SetString(PyExc_TypeError, "hand_over() takes 5 arguments");
+        return NULL;
+    }
+    for (int i = 0; i < 5; i++)
+        replace(places[i], given[i]);
+    Py_RETURN_NONE;
+}
+
+/* tune(long, part, quick): for the tests. */
+static PyObject *tune(PyObject *module, PyObject *arguments)
+{
+    state *s = state_in(module);
+    Py_ssize_t long_call, part;
+    int quick;
+
+    if (!PyArg_ParseTuple(arguments, "nnp", &long_call, &part, &quick))
+        return NULL;
+    if (long_call < 2 || part < 1) {
+        PyErr_SetString(PyExc_ValueError, "too small");
+        return NULL;
+    }
+    s->long_call = long_call;
+    s->part = part;
+    s->quick = quick;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"open_memory", cm_open_memory, METH_O, NULL},
+    {"new", (PyCFunction)(void (*)(void))cm_new_holder, METH_FASTCALL, NULL},
+    {"memory_of", memory_of, METH_O, NULL},
+    {"hand_over", (PyCFunction)(void (*)(void))hand_over, METH_FASTCALL, NULL},
+    {"tune", tune, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
+{
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+}
+
+/* Before 3.10 no flag says so, and a structure that nobody filled in must not be had. */
+static void forbid_construction(PyTypeObject *type)
+{
+#if PY_VERSION_HEX < 0x030A0000
+    type->tp_new = NULL;
+#else
+    (void)type;
+#endif
+}
+
+static int execute(PyObject *module)
+{
+    state *s = state_in(module);
+
+    s->long_call = 1 << 16;
+    s->part = 1 << 26;
+    s->quick = 1;
+    s->memory_type = add_type(module, &cm_memory_spec);
+    s->iterator_type = add_type(module, &cm_iterator_spec);
+    s->mmap_type = add_type(module, &cm_mmap_spec);
+    if (s->memory_type == NULL || s->iterator_type == NULL || s->mmap_type == NULL)
+        return -1;
+    forbid_construction(s->memory_type);
+    forbid_construction(s->iterator_type);
+    s->subscript = PyObject_GetAttrString((PyObject *)s->mmap_type, "__getitem__");
+    if (s->subscript == NULL)
+        return -1;
+    return PyObject_SetAttrString(module, "mmap", (PyObject *)s->mmap_type);
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    state *s = state_in(module);
+
+    Py_VISIT(s->memory_type);
+    Py_VISIT(s->mmap_type);
+    Py_VISIT(s->iterator_type);
+    Py_VISIT(s->subscript);
+    Py_VISIT(s->make);
+    Py_VISIT(s->getitem);
+    Py_VISIT(s->setitem);
+    Py_VISIT(s->delitem);
+    Py_VISIT(s->failure);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    state *s = state_in(module);
+
+    Py_CLEAR(s->memory_type);
+    Py_CLEAR(s->mmap_type);
+    Py_CLEAR(s->iterator_type);
+    Py_CLEAR(s->subscript);
+    Py_CLEAR(s->make);
+    Py_CLEAR(s->getitem);
+    Py_CLEAR(s->setitem);
+    Py_CLEAR(s->delitem);
+    Py_CLEAR(s->failure);
+    return 0;
+}
+
+static void release(void *module)
+{
+    clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)execute},
+#if defined(Py_GIL_DISABLED)
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+struct PyModuleDef cm_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "cffimmap._memory",
+    .m_size = sizeof(state),
+    .m_methods = functions,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = release,
+};
+
+PyMODINIT_FUNC PyInit__memory(void)
+{
+    return PyModuleDef_Init(&cm_module);
+}
