@@ -42,7 +42,8 @@ def limited_api_options() -> dict[str, Any]:
     """How cffi is told which API of the interpreter the module may use."""
     if LIMITED_API:
         return {"define_macros": [("Py_LIMITED_API", LIMITED_VERSION)], "py_limited_api": True}
-    return {} if PYPY else {"define_macros": [("_CFFI_NO_LIMITED_API", None)], "py_limited_api": False}
+    # On free-threaded interpreters cffi itself sees to it.
+    return {} if PYPY or FREE_THREADED else {"py_limited_api": False}
 
 
 def paths(names: list[str]) -> list[str]:

@@ -275,7 +275,6 @@ class mmap(Base):  # noqa: N801, the standard library's name
             if key.__class__ is int and value.__class__ is int:
                 memory.put(key, value)
                 return
-            memory.length  # noqa: B018, raises for a closed map
             _check_writable(memory)
             if key.__class__ is slice:
                 memory.assign(_plain_slice(key), value)
@@ -289,7 +288,6 @@ class mmap(Base):  # noqa: N801, the standard library's name
 
         def __delitem__(self, key: object) -> None:
             memory = memory_of(self)
-            memory.length  # noqa: B018, raises for a closed map
             _check_writable(memory)
             if key.__class__ is slice:
                 raise TypeError("mmap object doesn't support slice deletion")

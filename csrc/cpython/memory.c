@@ -41,8 +41,6 @@ Py_ssize_t cm_accessible_length(const memory *m)
 
 int cm_check_writable(const memory *m)
 {
-    if (cm_length(m) == -1)
-        return -1;
     if (m->writable)
         return 0;
     PyErr_SetString(PyExc_TypeError, "mmap can't modify a readonly memory map.");

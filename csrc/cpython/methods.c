@@ -209,9 +209,17 @@ static PyObject *readline_step(memory *m, PyObject *const *arguments, Py_ssize_t
     return read_range(m, start, stop);
 }
 
+/* The length of a map that may be written; -1 with an exception, which is that of a closed map first. */
+static Py_ssize_t writable_length(const memory *m)
+{
+    if (cm_length(m) == -1 || cm_check_writable(m) == -1)
+        return -1;
+    return cm_accessible_length(m);
+}
+
 static PyObject *write_source(memory *m, const source *s)
 {
-    Py_ssize_t length = cm_check_writable(m) == -1 ? -1 : cm_accessible_length(m);
+    Py_ssize_t length = writable_length(m);
     Py_ssize_t start = m->position;
 
     if (length == -1)
@@ -245,9 +253,9 @@ static PyObject *write_byte_step(memory *m, PyObject *const *arguments, Py_ssize
     Py_ssize_t octet, length;
     unsigned char byte;
 
-    if (as_sizes("write_byte", arguments, count, 1, &octet) == -1 || cm_check_writable(m) == -1)
+    if (as_sizes("write_byte", arguments, count, 1, &octet) == -1)
         return NULL;
-    length = cm_accessible_length(m);
+    length = writable_length(m);
     if (length == -1)
         return NULL;
     if (m->position >= length) {
@@ -483,9 +491,9 @@ static PyObject *move_step(memory *m, PyObject *const *arguments, Py_ssize_t cou
     size_t target, source_, number;
     int code, again;
 
-    if (as_sizes("move", arguments, count, 3, given) == -1 || cm_check_writable(m) == -1)
+    if (as_sizes("move", arguments, count, 3, given) == -1)
         return NULL;
-    length = cm_accessible_length(m);
+    length = writable_length(m);
     if (length == -1)
         return NULL;
     room = given[2] < 0 ? -1 : length - given[2];
