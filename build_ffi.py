@@ -42,8 +42,10 @@ def limited_api_options() -> dict[str, Any]:
     """How cffi is told which API of the interpreter the module may use."""
     if LIMITED_API:
         return {"define_macros": [("Py_LIMITED_API", LIMITED_VERSION)], "py_limited_api": True}
-    # On free-threaded interpreters cffi itself sees to it.
-    return {} if PYPY or FREE_THREADED else {"py_limited_api": False}
+    if FREE_THREADED:
+        # cffi (2.1) says so itself, on 3.14 twice: on the command line and in its first line, which is a warning.
+        return {"undef_macros": ["_CFFI_NO_LIMITED_API"]}
+    return {} if PYPY else {"py_limited_api": False}
 
 
 def paths(names: list[str]) -> list[str]:
