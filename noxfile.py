@@ -20,8 +20,12 @@ import nox
 HERE = Path(__file__).resolve().parent
 
 CPYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
-INTERPRETERS = [*CPYTHONS, "pypy3"]
+FREE_THREADED = ["3.14t", "3.15t"]
+INTERPRETERS = [*CPYTHONS, *FREE_THREADED, "pypy3"]
 COVERED = ["3.9", "3.11", "3.13"]
+
+# Has the tests ask Python for what C answers by itself otherwise (tests/conftest.py).
+WITHOUT_QUICK_LANE = {"CFFIMMAP_TEST_QUICK": "0"}
 
 # Where CPython 3.15's own test_mmap.py lies, if not with an interpreter on the path.
 TEST_MMAP_315 = "CFFIMMAP_TEST_MMAP"
@@ -33,8 +37,12 @@ WINDOWS_PYTHON = "CFFIMMAP_WINDOWS_PYTHON"
 C_COMPILERS = ["gcc", "clang", "musl-gcc"]
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
 
-# What is compiled for Windows, and nowhere else.
-WINDOWS_SOURCES = {"windows.c", "guard.c"}
+# What is compiled for Windows, or for Unix, and nowhere else.
+WINDOWS_SOURCES = {"windows.c", "resize_windows.c", "guard.c"}
+UNIX_SOURCES = {"unix.c", "resize_unix.c"}
+
+# Python's own API as the modules of csrc/cpython are built with it: all of it, and the limited one.
+PYTHON_APIS: list[list[str]] = [[], ["-DPy_LIMITED_API=0x030B0000"]]
 
 CONTRACT = HERE / "tests" / "contract"
 CROSS_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Icsrc"]
@@ -77,11 +85,11 @@ GUARDS = {"handler": [], "try": ["-fms-extensions", "-DCM_HAS_TRY"]}
 RUN_PROGRAM = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode != 0)"
 RUN_PYTHON = RUN_PROGRAM.replace("sys.argv[1:]", "[sys.executable, '-u', *sys.argv[1:]]")
 
-# The wheel that 3.12 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
+# The wheel that 3.11 builds is for all that follow. Not built on the newest: Debian's 3.15 names the module in it so
 # that no other interpreter finds it.
-ABI3_BUILDER = "3.12"
-WHEEL_BUILDERS = ["3.9", "3.10", "3.11", ABI3_BUILDER, "pypy3"]
-NEWER = ["3.12", "3.13", "3.14", "3.15"]
+ABI3_BUILDER = "3.11"
+WHEEL_BUILDERS = ["3.9", "3.10", ABI3_BUILDER, "pypy3"]
+NEWER = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 BUILT = HERE / "dist" / "built"
 WHEELHOUSE = HERE / "dist" / "wheels"
 COMPILERS = ["cc", "c++", "gcc", "g++", "clang", "clang++", "tcc", "musl-gcc", "cl"]
@@ -104,10 +112,10 @@ platform.machine = lambda: machine
 runpy.run_module("cibuildwheel", run_name="__main__")
 """
 
-# What cibuildwheel builds on the machines of .github/workflows/build.yml, or only tests, with the wheel of 3.12.
+# What cibuildwheel builds on the machines of .github/workflows/build.yml, or only tests, with the wheel of 3.11.
 CP = ["cp39", "cp310", "cp311", "cp312", "cp313", "cp314", "cp315"]
 PP = ["pp310", "pp311"]
-TESTED_ONLY = ["cp313", "cp314", "cp315"]
+TESTED_ONLY = ["cp312", "cp313", "cp314", "cp315"]
 MACHINES = {
     ("linux", "x86_64"): {"manylinux_x86_64": [*CP, *PP], "musllinux_x86_64": CP},
     ("linux", "aarch64"): {"manylinux_aarch64": [*CP, *PP], "musllinux_aarch64": CP},
@@ -204,12 +212,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=COVERED)
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of the package, combined over the versions of CPython that differ."""
+    """Branch coverage of the package, with the quick lane and without it, over the versions of CPython that differ."""
     if session.python == COVERED[0]:
         for old in HERE.glob(".coverage*"):
             old.unlink()
     install(session, "coverage", ".")
-    session.run("coverage", "run", str(Path(session.bin) / "pytest"), "-q", *session.posargs)
+    for environment in ({}, WITHOUT_QUICK_LANE):
+        pytest = str(Path(session.bin) / "pytest")
+        session.run("coverage", "run", pytest, "-q", *session.posargs, env=environment)
     session.notify("coverage_report")
 
 
@@ -226,14 +236,22 @@ def warnings(session: nox.Session) -> None:
     """The C sources under every compiler, with glibc and musl: a warning is an error."""
     headers = sysconfig.get_path("include")
     for compiler in C_COMPILERS:
-        for source in [*c_sources("unix"), str(HERE / "csrc" / "cpython.c")]:
-            session.run(compiler, *C_FLAGS, "-Icsrc", f"-I{headers}", source, external=True)
+        for source in c_sources("unix"):
+            session.run(compiler, *C_FLAGS, "-Icsrc", source, external=True)
+        for source in cpython_sources():
+            for api in PYTHON_APIS:
+                session.run(compiler, *C_FLAGS, *api, "-Icsrc", f"-I{headers}", source, external=True)
 
 
 def c_sources(target: str) -> list[str]:
-    """The C sources for a target, without csrc/cpython.c, which needs the target's own Python headers."""
-    left_out = {"cpython.c", *({"unix.c"} if "windows" in target else WINDOWS_SOURCES)}
+    """The C sources of the contract for a target."""
+    left_out = UNIX_SOURCES if "windows" in target else WINDOWS_SOURCES
     return [str(path) for path in sorted((HERE / "csrc").glob("*.c")) if path.name not in left_out]
+
+
+def cpython_sources() -> list[str]:
+    """The C sources of CPython's `Memory`, which need Python's headers."""
+    return [str(path) for path in sorted((HERE / "csrc" / "cpython").glob("*.c"))]
 
 
 def zig_cc(target: str) -> list[str]:
@@ -278,7 +296,7 @@ def has_32_bit_libraries(session: nox.Session) -> bool:
 def cross(session: nox.Session) -> None:
     """The C sources for other systems and processors, and the contract's test on those that this machine can play.
 
-    The headers of the systems come with zig's C compiler. csrc/cpython.c is left out: Python's headers do not.
+    The headers of the systems come with zig's C compiler. csrc/cpython is left out: Python's headers do not.
     """
     need(session, shutil.which("gcc") is not None, "gcc", "gcc")
     need(session, has_32_bit_libraries(session), "the 32-bit C library", "gcc-multilib")
@@ -349,20 +367,22 @@ def wine_path(path: Path) -> str:
 
 def build_for_windows(session: nox.Session, tool: str, folder: Path) -> None:
     """Puts the package into a folder as an installation on Windows would have it."""
-    session.install("cffi")
+    session.install("cffi", "setuptools>=77")
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), ".")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as contents:
         contents.extractall(folder)  # noqa: S202, our own
-    for module in (folder / "cffimmap").glob("_cffimmap*.so"):
+    for module in (folder / "cffimmap").glob("*.so"):
         module.unlink()
     generated = folder / "_cffimmap.c"
     emit = f"import build_ffi; build_ffi.make_builder(windows=True).emit_c_code({str(generated)!r})"
     session.run("python", "-c", emit)
-    sources = [name for name in sorted((HERE / "csrc").glob("*.c")) if name.name != "unix.c"]
+    shared = c_sources("windows")
+    sources = {"_cffimmap": [str(generated), *shared], "_memory": [*cpython_sources(), *shared]}
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_CFFI_NO_LIMITED_API", "-Icsrc"]
-    target = folder / "cffimmap" / "_cffimmap.cp311-win_amd64.pyd"
-    session.run(tool, "cc", *flags, str(generated), *map(str, sources), "-o", str(target), external=True)
+    for name, files in sources.items():
+        target = folder / "cffimmap" / f"{name}.cp311-win_amd64.pyd"
+        session.run(tool, "cc", *flags, *files, "-o", str(target), external=True)
 
 
 @nox.session
@@ -391,7 +411,7 @@ def wheels(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(folder))
     (wheel,) = folder.glob("*.whl")
     abi3 = session.python == ABI3_BUILDER
-    tags = "cp312-abi3" if abi3 else printed(session, "-c", OWN_TAGS)
+    tags = "cp311-abi3" if abi3 else printed(session, "-c", OWN_TAGS)
     if f"-{tags}-linux_" not in wheel.name:
         session.error(f"{wheel.name} is not tagged {tags}-linux_...")
     BUILT.mkdir(parents=True, exist_ok=True)
@@ -492,7 +512,7 @@ def release_files(session: nox.Session) -> None:
 def kind_of_file(name: str, version: str) -> str:
     """For a wheel of that version the name that cibuildwheel has for its build; any other file's own name."""
     wheel = re.fullmatch(rf"cffimmap-{re.escape(version)}-(\w+)-(\w+)-([^-]+)\.whl", name)
-    if wheel is None or (wheel[2] == "abi3") != (wheel[1] == "cp312"):
+    if wheel is None or (wheel[2] == "abi3") != (wheel[1] == "cp311"):
         return name
     # The first of several platforms, without the version of the C library or system.
     platform = re.sub(r"^(manylinux|musllinux|macosx)(_\d+_\d+|\d+)_", r"\1_", wheel[3].split(".")[0])
