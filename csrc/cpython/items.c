@@ -4,6 +4,8 @@
  */
 #include "memory.h"
 
+#include "../guard.h"
+
 static PyObject *out_of_range(void)
 {
     PyErr_SetString(PyExc_IndexError, "mmap index out of range");
@@ -45,7 +47,7 @@ static int octet_at(memory *m, Py_ssize_t index)
 
     if (place == NULL)
         return -1;
-    error = cm_load(place, 0, 1, &octet);
+    error = cm_copy(&octet, place, 1);
     if (error == 0)
         return octet;
     cm_raise(m, error, NULL);
@@ -74,7 +76,7 @@ static int write_octet(memory *m, Py_ssize_t index, unsigned char octet)
 
     if (place == NULL)
         return -1;
-    error = cm_store(place, 0, &octet, 1);
+    error = cm_copy(place, &octet, 1);
     if (error == 0)
         return 0;
     cm_raise(m, error, NULL);
@@ -361,19 +363,23 @@ static PyObject *iterate(PyObject *self)
     return (PyObject *)new;
 }
 
+/* What is not there: the end of the map, which ends the iteration for good, or of its life. */
+static PyObject *no_next(iterator *it, PyObject **ended)
+{
+    if (cm_accessible_length(memory_in(it->map)) != -1) {
+        *ended = it->map;
+        it->map = NULL;
+    }
+    return NULL;
+}
+
 static PyObject *next_step(iterator *it, PyObject **ended)
 {
     memory *m = memory_in(it->map);
-    Py_ssize_t length = cm_accessible_length(m);
     PyObject *result;
 
-    if (length == -1)
-        return NULL;
-    if (it->position >= length) {
-        *ended = it->map;
-        it->map = NULL;
-        return NULL;
-    }
+    if (it->position >= m->mapping.span->length)
+        return no_next(it, ended);
     result = single(m, it->position);
     if (result != NULL)
         it->position++;
