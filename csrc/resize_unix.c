@@ -234,36 +234,58 @@ static int copy_elsewhere(const cm_mapping *m, size_t count, size_t length, cm_r
     return error;
 }
 
-/* Maps all of it elsewhere. Who comes meanwhile to addresses that are kept finds that they have no length. */
-static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
+/* Ends a place that was found in vain. */
+static void undo_elsewhere(cm_range *place, const cm_range *pages, int moved)
+{
+    if (!moved) {
+        (void)cm_unmap(place);
+        return;
+    }
+    (void)cm_remap(place, (size_t)pages->length);
+    (void)cm_move_pages_back(place, pages);
+}
+
+/* Finds a place elsewhere with what the mapping has. Who comes meanwhile to addresses that are kept finds that they have
+ * no length, and after that, zeros. */
+static int find_elsewhere(cm_mapping *m, size_t length, cm_range *place)
 {
     cm_span *span = m->span;
     ptrdiff_t before = span->length;
     cm_range pages = {span->range.base, (ptrdiff_t)mapped_bytes(span)};
-    cm_range place = {NULL, 0};
-    int error;
+    int moved, error;
 
     if (span->kept)
         span->length = 0;
-    error = m->copies ? move_elsewhere(&pages, length, &place) : cm_twin(pages.base, length, &place);
+    error = m->copies ? move_elsewhere(&pages, length, place) : cm_twin(pages.base, length, place);
+    moved = m->copies && error == 0;
     if (error != 0)
-        error = copy_elsewhere(m, (size_t)before, length, &place);
-    if (error != 0) {
+        error = copy_elsewhere(m, (size_t)before, length, place);
+    if (error == 0 && span->kept) {
+        error = cm_vacate(span);
+        if (error != 0)
+            undo_elsewhere(place, &pages, moved);
+    }
+    if (error != 0)
         span->length = before;
+    return error;
+}
+
+/* Maps all of it elsewhere. */
+static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    cm_span *span = m->span;
+    cm_range place = {NULL, 0};
+    int error = find_elsewhere(m, length, &place);
+
+    if (error != 0)
         return error;
-    }
-    place.length = (ptrdiff_t)whole_pages(length);
-    if (span->kept) {
-        fresh->range = place;
-        fresh->length = (ptrdiff_t)length;
-        m->span = fresh;
-        /* What cannot be blanked holds the file, and costs no more. */
-        (void)cm_vacate(span);
-    } else {
+    if (span->kept)
+        span = fresh;
+    else
         (void)cm_unmap(&span->range);
-        span->range = place;
-        span->length = (ptrdiff_t)length;
-    }
+    span->range = (cm_range){place.base, (ptrdiff_t)whole_pages(length)};
+    span->length = (ptrdiff_t)length;
+    m->span = span;
     return 0;
 }
 
@@ -288,10 +310,39 @@ static int grow(cm_mapping *m, size_t length, cm_span *fresh)
     return grow_here(m, length) == 0 ? 0 : cm_note(m, "cm_map", grow_elsewhere(m, length, fresh));
 }
 
-static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+/* Maps again where the mapping was before it grew, with what it has by now. */
+static int return_to(cm_mapping *m, cm_span *old, size_t length)
+{
+    cm_span *fresh = m->span;
+    int error;
+
+    fresh->length = 0;
+    m->span = old;
+    error = map_part(m, 0, whole_pages(length), cm_map_over);
+    if (error == 0 && m->copies)
+        error = cm_store(old->range.base, 0, fresh->range.base, length);
+    if (error != 0) {
+        fresh->length = (ptrdiff_t)length;
+        m->span = fresh;
+        return error;
+    }
+    old->length = (ptrdiff_t)length;
+    cm_span_end(fresh);
+    return 0;
+}
+
+static void undo_growth(cm_mapping *m, cm_span *old, size_t length)
 {
     const sizes none = {0, 0};
-    size_t before = (size_t)m->span->length;
+
+    if (m->span == old || return_to(m, old, length) != 0)
+        (void)(m->span->kept ? cut_kept : cut)(m, length, &none);
+}
+
+static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+{
+    cm_span *span = m->span;
+    size_t before = (size_t)span->length;
     int error = lengthen(m, s);
 
     if (error != 0)
@@ -304,7 +355,7 @@ static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span 
     /* A mapping of a part of the file: what lies behind the new length is cut off. */
     error = shorten(m, s);
     if (error != 0)
-        (void)(m->span->kept ? cut_kept : cut)(m, before, &none);
+        undo_growth(m, span, before);
     return error;
 }
 
