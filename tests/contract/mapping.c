@@ -1207,7 +1207,7 @@ static cm_mapping other;
 static int open_other(void)
 {
     other_span = (cm_span){{NULL, 0}, 0, 0, 0};
-    other = (cm_mapping){&other_span, TAG, 0, CM_WRITE, 0, 1, 0, -1, -1, 0, 0, 0};
+    other = (cm_mapping){.span = &other_span, .tag = TAG, .prot = CM_WRITE, .anonymous = 1};
     return cm_mapping_open(&other, -1, 1, 100, 0);
 }
 
@@ -1299,7 +1299,7 @@ static void a_file_under_another_view_keeps_its_length(void)
     cm_mapping second;
 
     begin(&kinds[0], &plain_manner);
-    second = (cm_mapping){&span, NULL, 0, CM_WRITE, 0, 0, 0, -1, -1, 0, 0, 0};
+    second = (cm_mapping){.span = &span, .prot = CM_WRITE};
     CHECK(cm_mapping_open(&second, now.file, 0, now.length, 1) == 0);
     CHECK(resize(100) == IN_USE);
     check_contents();
