@@ -24,31 +24,30 @@ int cm_vacate(cm_span *span)
 
 /* The file's size before, and the one that it shall have. */
 typedef struct {
-    cm_file file;               /* -1: none */
     long long before, after;
 } sizes;
 
-static int measure(cm_file file, long long after, sizes *s)
+static int measure(cm_mapping *m, cm_file file, long long after, sizes *s)
 {
     int regular;
 
-    *s = (sizes){file, 0, after};
-    return file == -1 ? 0 : cm_status(file, &s->before, &regular);
+    *s = (sizes){0, after};
+    return file == -1 ? 0 : cm_note(m, "cm_status", cm_status(file, &s->before, &regular));
 }
 
 /* Whether the file is longer than it was before, by what was to be mapped of it and nobody else. */
-static int is_longer(const sizes *s)
+static int is_longer(cm_file file, const sizes *s)
 {
     long long now;
     int regular;
 
-    return s->file != -1 && s->after > s->before && cm_status(s->file, &now, &regular) == 0 && now == s->after;
+    return s->after > s->before && cm_status(file, &now, &regular) == 0 && now == s->after;
 }
 
-static void take_back(const sizes *s)
+static void take_back(cm_file file, const sizes *s)
 {
-    if (is_longer(s))
-        (void)cm_truncate(s->file, s->before);
+    if (file != -1 && is_longer(file, s))
+        (void)cm_truncate(file, s->before);
 }
 
 /* ---- sections and views ---- */
@@ -63,17 +62,18 @@ static int make_section(cm_mapping *m, cm_file source, long long size, int own, 
     int existed;
     int error = cm_make_section(source, m->prot, size, m->tag, section, &existed);
 
-    if (error != 0 || !(own && existed))
-        return error;
-    /* Whoever took the tag after this mapping had left it has other memory. */
-    (void)cm_close(*section);
-    m->tag = NULL;
-    return ERROR_ALREADY_EXISTS;
+    if (error == 0 && own && existed) {
+        /* Whoever took the tag after this mapping had left it has other memory. */
+        (void)cm_close(*section);
+        m->tag = NULL;
+        error = ERROR_ALREADY_EXISTS;
+    }
+    return cm_note(m, "cm_make_section", error);
 }
 
-static int map_section(const cm_mapping *m, size_t length, view *v)
+static int map_section(cm_mapping *m, size_t length, view *v)
 {
-    int error = cm_map(v->section, length, m->prot, m->flags, m->offset, &v->range);
+    int error = cm_note(m, "cm_map", cm_map(v->section, length, m->prot, m->flags, m->offset, &v->range));
 
     if (error != 0 || m->tag == NULL) {
         (void)cm_close(v->section);
@@ -86,7 +86,7 @@ static int map_section(const cm_mapping *m, size_t length, view *v)
 static int map_anew(cm_mapping *m, cm_file source, long long size, size_t length, int own, view *v)
 {
     sizes s;
-    int error = measure(source, size, &s);
+    int error = measure(m, source, size, &s);
 
     if (error != 0)
         return error;
@@ -94,7 +94,7 @@ static int map_anew(cm_mapping *m, cm_file source, long long size, size_t length
     if (error == 0)
         error = map_section(m, length, v);
     if (error != 0)
-        take_back(&s);
+        take_back(source, &s);
     return error;
 }
 
@@ -141,14 +141,15 @@ int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
 /* ---- the tag ---- */
 
 /* Whether memory of that length can be had. */
-static int rehearse(const cm_mapping *m, size_t length)
+static int rehearse(cm_mapping *m, size_t length)
 {
-    cm_mapping untagged = *m;
+    const wchar_t *tag = m->tag;
     view v;
     int error;
 
-    untagged.tag = NULL;
-    error = map_anew(&untagged, -1, m->offset + (long long)length, length, 1, &v);
+    m->tag = NULL;
+    error = map_anew(m, -1, m->offset + (long long)length, length, 1, &v);
+    m->tag = tag;
     if (error == 0)
         drop(&v);
     return error;
@@ -170,17 +171,21 @@ static int leave_tag(cm_mapping *m, size_t length)
     (void)cm_close(section);
     error = cm_open_section(m->tag, &m->section);
     if (error == 0)
-        return ERROR_USER_MAPPED_FILE;
-    return error == ERROR_FILE_NOT_FOUND ? 0 : error;
+        return cm_note(m, "cm_make_section", ERROR_USER_MAPPED_FILE);
+    return error == ERROR_FILE_NOT_FOUND ? 0 : cm_note(m, "cm_open_section", error);
 }
 
-/* Takes a tag again that a failed resize had left, where a file makes a new section like the old one. */
+/* Takes a tag again that a failed resize had left, where a file makes a new section like the old one. What failed before
+ * is what is told. */
 static void retake_tag(cm_mapping *m)
 {
+    const char *failed = m->failed;
+
     if (m->tag == NULL || m->section != -1)
         return;
     if (m->anonymous || make_section(m, m->file, m->offset + m->span->length, 1, &m->section) != 0)
         m->tag = NULL;
+    m->failed = failed;
 }
 
 /* ---- memory ---- */
@@ -197,7 +202,8 @@ static int copy(cm_mapping *m, size_t length, view *v)
         return error;
     if (span->kept)
         span->length = 0;
-    error = cm_store(v->range.base, 0, span->range.base, (size_t)before < length ? (size_t)before : length);
+    error = cm_note(m, "cm_store", cm_store(v->range.base, 0, span->range.base,
+                                            (size_t)before < length ? (size_t)before : length));
     if (error != 0) {
         span->length = before;
         drop(v);
@@ -219,13 +225,14 @@ static int change_memory(cm_mapping *m, size_t length, cm_span *fresh)
 
 /* ---- files ---- */
 
-static int unmap(cm_span *span)
+static int unmap(cm_mapping *m)
 {
+    cm_span *span = m->span;
     ptrdiff_t length = span->length;
     int error;
 
     span->length = 0;
-    error = cm_unmap(&span->range);
+    error = cm_note(m, "cm_unmap", cm_unmap(&span->range));
     if (error != 0)
         span->length = length;
     return error;
@@ -237,13 +244,13 @@ static int map_rest(cm_mapping *m, size_t most)
     long long length;
     sizes s;
     view v;
-    int error = measure(m->file, 0, &s);
+    int error = measure(m, m->file, 0, &s);
 
     if (error != 0)
         return error;
     length = s.before - m->offset < (long long)most ? s.before - m->offset : (long long)most;
     if (length <= 0)
-        return ERROR_INVALID_PARAMETER;
+        return cm_note(m, "cm_map", ERROR_INVALID_PARAMETER);
     error = map_anew(m, m->file, 0, (size_t)length, 1, &v);
     if (error == 0)
         show(m, m->span, &v, (size_t)length);
@@ -269,46 +276,56 @@ static int map_again(cm_mapping *m, size_t most)
 /* Sets the file's size, which no view may prevent, and maps at most `now` bytes of it, or `before` where it refuses. */
 static int cut(cm_mapping *m, long long size, size_t now, size_t before)
 {
-    int refused, error = unmap(m->span);
+    int refused, error = unmap(m);
 
     if (error != 0)
         return error;
     refused = cm_truncate(m->file, size);
     error = map_again(m, refused ? before : now);
-    return refused && !m->closed ? refused : error;
+    return refused && !m->closed ? cm_note(m, "cm_truncate", refused) : error;
 }
 
 static int shrink_file(cm_mapping *m, size_t length, const sizes *s)
 {
-    int error = m->span->kept ? ERROR_USER_MAPPED_FILE : leave_tag(m, length);
+    int error = m->span->kept ? cm_note(m, "cm_unmap", ERROR_USER_MAPPED_FILE) : leave_tag(m, length);
 
     return error != 0 ? error : cut(m, s->after, length, (size_t)m->span->length);
 }
 
+/* A section, gone by now, may have made the file's pages as many as it had itself, and the view holds them. */
+static int undo_growth(cm_mapping *m, const sizes *s, int error)
+{
+    const char *failed = m->failed;
+    size_t length = (size_t)m->span->length;
+    int undone;
+
+    if (m->span->kept || !is_longer(m->file, s))
+        return error;
+    undone = cut(m, s->before, length, length);
+    if (m->closed)
+        return undone;
+    m->failed = failed;
+    return error;
+}
+
 static int grow_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
 {
-    size_t before = (size_t)m->span->length;
     view v;
-    int undone, error = leave_tag(m, length);
+    int error = leave_tag(m, length);
 
     if (error != 0)
         return error;
     error = map_anew(m, m->file, s->after, length, 1, &v);
-    if (error == 0) {
-        replace(m, &v, length, fresh);
-        return 0;
-    }
-    /* The section, gone by now, had made the file's pages as many as it had itself, and the old view holds them. */
-    if (m->span->kept || !is_longer(s))
-        return error;
-    undone = cut(m, s->before, before, before);
-    return m->closed ? undone : error;
+    if (error != 0)
+        return undo_growth(m, s, error);
+    replace(m, &v, length, fresh);
+    return 0;
 }
 
 static int change_file(cm_mapping *m, size_t length, cm_span *fresh)
 {
     sizes s;
-    int error = measure(m->file, m->offset + (long long)length, &s);
+    int error = measure(m, m->file, m->offset + (long long)length, &s);
 
     if (error != 0)
         return error;

@@ -306,6 +306,7 @@ int __wrap_munmap(void *address, size_t length)
     return -1;
 }
 
+#if defined(__linux__)
 void *__real_mremap(void *address, size_t before, size_t after, int flags, void *place);
 void *__wrap_mremap(void *address, size_t before, size_t after, int flags, ...);
 void *__wrap_mremap(void *address, size_t before, size_t after, int flags, ...)
@@ -323,6 +324,7 @@ void *__wrap_mremap(void *address, size_t before, size_t after, int flags, ...)
     }
     return __real_mremap(address, before, after, flags, place);
 }
+#endif
 
 #endif
 
@@ -513,6 +515,7 @@ static void begin(const kind *k, const manner *how)
         take_addresses();
 }
 
+#if !defined(_WIN32)
 static int is_zero(const unsigned char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -520,6 +523,7 @@ static int is_zero(const unsigned char *bytes, size_t count)
             return 0;
     return 1;
 }
+#endif
 
 /* Whoever has the addresses of memory that was taken away finds zeros there, or on Windows the memory. */
 static int old_addresses_are_good(void)
@@ -692,8 +696,8 @@ static char label[200];
 
 static void tell(const char *what, const kind *k, const manner *how, size_t length, int number)
 {
-    snprintf(label, sizeof label, "%s: %s%s%s%s, %zu bytes, call %d", what, k->name, how->kept ? ", kept" : "",
-             how->room ? ", with room" : "", how->advised ? ", advised" : "", length, number);
+    snprintf(label, sizeof label, "%s: %s%s%s%s, %lu bytes, call %d", what, k->name, how->kept ? ", kept" : "",
+             how->room ? ", with room" : "", how->advised ? ", advised" : "", (unsigned long)length, number);
     running = label;
 }
 
