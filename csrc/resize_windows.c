@@ -257,7 +257,7 @@ static int map_rest(cm_mapping *m, size_t most)
     return error;
 }
 
-/* Maps a file again that had to be unmapped: without the tag, if it cannot be had with it. */
+/* Maps a file again that had to be unmapped: without the tag, if it cannot be had with it, which is an error still. */
 static int map_again(cm_mapping *m, size_t most)
 {
     int tagged = m->tag != NULL;
