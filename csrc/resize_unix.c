@@ -111,28 +111,80 @@ static void take_back(const cm_mapping *m, const sizes *s)
         (void)cm_truncate(m->file, s->before);
 }
 
-/* ---- less ---- */
+/* ---- copies ---- */
 
-/* The end of a private mapping of a file holds what the file does not: it is put aside while the file may still refuse.
- * Where there is nothing of that kind, or no way to put it aside, the place stays empty. */
-static cm_range put_aside(const cm_mapping *m, const cm_range *end)
+/* A second mapping of m's length bytes from `from` on, with what m has in the first `count` of them if that lies in no
+ * file. */
+static int copy_part(const cm_mapping *m, size_t from, size_t count, size_t length, cm_range *place)
 {
-    cm_range aside = {NULL, 0};
+    int error = cm_map(m->file, length, m->prot, m->flags, m->offset + (long long)from, place);
 
-    if (m->copies && m->file != -1 && end->length > 0)
-        (void)cm_move_pages(end, &aside);
-    return aside;
+    if (error != 0 || !(m->copies || m->anonymous))
+        return error;
+    error = m->prot & PROT_READ ? cm_store(place->base, 0, m->span->range.base + from, count) : EFAULT;
+    if (error != 0)
+        (void)cm_unmap(place);
+    return error;
 }
 
-static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const sizes *s, const cm_range *aside)
+/* Maps m's bytes from `from` on as they were, after they had been blanked; `copy` is empty where the file has them. */
+static int uncover(const cm_mapping *m, size_t from, size_t length, const cm_range *copy)
 {
-    int error = end->length > 0 ? cm_note(m, "cm_blank", cm_blank(end->base, (size_t)end->length)) : 0;
+    int error = map_part(m, from, from + length, cm_map_over);
+
+    if (error == 0 && copy->base != NULL)
+        error = cm_store(m->span->range.base, from, copy->base, (size_t)copy->length);
+    return error;
+}
+
+/* ---- less ---- */
+
+/* The end of a private mapping of a file, which holds what the file does not: put aside while the file may refuse. */
+typedef struct {
+    cm_range range;
+    int moved;
+} aside;
+
+static int put_aside(const cm_mapping *m, size_t from, const cm_range *end, const sizes *s, aside *a)
+{
+    long long left = s->before - m->offset - (long long)from;
+    size_t count = (size_t)end->length;
+
+    *a = (aside){{NULL, 0}, 0};
+    if (!m->copies || left <= 0 || count == 0)
+        return 0;
+    a->moved = cm_move_pages(end, &a->range) == 0;
+    if (a->moved)
+        return 0;
+    /* Nobody can read what another has cut off the file. */
+    if (left < end->length && whole_pages((size_t)left) < count)
+        count = whole_pages((size_t)left);
+    return copy_part(m, from, count, count, &a->range);
+}
+
+static void bring_back(const cm_mapping *m, size_t from, const cm_range *end, int blanked, aside *a)
+{
+    if (a->moved)
+        (void)cm_move_pages_back(&a->range, end);
+    else if (blanked)
+        (void)uncover(m, from, (size_t)end->length, &a->range);
+}
+
+static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const sizes *s)
+{
+    aside a;
+    int error = cm_note(m, "cm_map", put_aside(m, from, end, s, &a)), blanked;
 
     if (error != 0)
         return error;
-    error = shorten(m, s);
-    if (error != 0 && aside->base == NULL)
-        (void)map_part(m, from, from + (size_t)end->length, cm_map_over);
+    error = end->length > 0 ? cm_note(m, "cm_blank", cm_blank(end->base, (size_t)end->length)) : 0;
+    blanked = error == 0;
+    if (blanked)
+        error = shorten(m, s);
+    if (error != 0)
+        bring_back(m, from, end, blanked, &a);
+    if (a.range.base != NULL)
+        (void)cm_unmap(&a.range);
     return error;
 }
 
@@ -144,16 +196,12 @@ static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
     ptrdiff_t before = span->length;
     size_t pages = whole_pages(length);
     cm_range end = {span->range.base + pages, (ptrdiff_t)(mapped_bytes(span) - pages)};
-    cm_range aside;
     int error;
 
     span->length = (ptrdiff_t)length;
-    aside = put_aside(m, &end);
-    error = cut_blanked(m, pages, &end, s, &aside);
+    error = cut_blanked(m, pages, &end, s);
     if (error != 0)
         span->length = before;
-    if (aside.base != NULL)
-        (void)(error == 0 ? cm_unmap(&aside) : cm_move_pages_back(&aside, &end));
     return error;
 }
 
@@ -221,49 +269,58 @@ static int move_elsewhere(const cm_range *pages, size_t length, cm_range *place)
     return error;
 }
 
-/* A mapping like m, with what m's first `count` bytes are if they lie in no file. */
-static int copy_elsewhere(const cm_mapping *m, size_t count, size_t length, cm_range *place)
+/* Ends a place that was found in vain. */
+static void undo_elsewhere(cm_range *place, const cm_range *pages, int moved)
 {
-    int error = cm_map(m->file, length, m->prot, m->flags, m->offset, place);
-
-    if (error != 0 || !(m->copies || m->anonymous))
-        return error;
-    error = m->prot & PROT_READ ? cm_store(place->base, 0, m->span->range.base, count) : EFAULT;
-    if (error != 0)
+    if (!moved) {
         (void)cm_unmap(place);
-    return error;
+        return;
+    }
+    (void)cm_remap(place, (size_t)pages->length);
+    (void)cm_move_pages_back(place, pages);
 }
 
-/* Maps all of it elsewhere. Who comes meanwhile to addresses that are kept finds that they have no length. */
-static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
+/* Finds a place elsewhere with what the mapping has. Who comes meanwhile to addresses that are kept finds that they have
+ * no length, and after that, zeros. */
+static int find_elsewhere(cm_mapping *m, size_t length, cm_range *place)
 {
     cm_span *span = m->span;
     ptrdiff_t before = span->length;
     cm_range pages = {span->range.base, (ptrdiff_t)mapped_bytes(span)};
-    cm_range place = {NULL, 0};
-    int error;
+    int moved, error;
 
     if (span->kept)
         span->length = 0;
-    error = m->copies ? move_elsewhere(&pages, length, &place) : cm_twin(pages.base, length, &place);
+    error = m->copies ? move_elsewhere(&pages, length, place) : cm_twin(pages.base, length, place);
+    moved = m->copies && error == 0;
     if (error != 0)
-        error = copy_elsewhere(m, (size_t)before, length, &place);
-    if (error != 0) {
+        error = copy_part(m, 0, (size_t)before, length, place);
+    if (error == 0 && span->kept) {
+        error = cm_vacate(span);
+        if (error != 0)
+            undo_elsewhere(place, &pages, moved);
+    }
+    if (error != 0)
         span->length = before;
+    return error;
+}
+
+/* Maps all of it elsewhere. */
+static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    cm_span *span = m->span;
+    cm_range place = {NULL, 0};
+    int error = find_elsewhere(m, length, &place);
+
+    if (error != 0)
         return error;
-    }
-    place.length = (ptrdiff_t)whole_pages(length);
-    if (span->kept) {
-        fresh->range = place;
-        fresh->length = (ptrdiff_t)length;
-        m->span = fresh;
-        /* What cannot be blanked holds the file, and costs no more. */
-        (void)cm_vacate(span);
-    } else {
+    if (span->kept)
+        span = fresh;
+    else
         (void)cm_unmap(&span->range);
-        span->range = place;
-        span->length = (ptrdiff_t)length;
-    }
+    span->range = (cm_range){place.base, (ptrdiff_t)whole_pages(length)};
+    span->length = (ptrdiff_t)length;
+    m->span = span;
     return 0;
 }
 
@@ -288,10 +345,38 @@ static int grow(cm_mapping *m, size_t length, cm_span *fresh)
     return grow_here(m, length) == 0 ? 0 : cm_note(m, "cm_map", grow_elsewhere(m, length, fresh));
 }
 
-static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+/* Maps again where the mapping was before it grew, with what it has by now. */
+static int return_to(cm_mapping *m, cm_span *old, size_t length)
+{
+    cm_span *fresh = m->span;
+    cm_range copy = {m->copies ? fresh->range.base : NULL, (ptrdiff_t)length};
+    int error;
+
+    fresh->length = 0;
+    m->span = old;
+    error = uncover(m, 0, whole_pages(length), &copy);
+    if (error != 0) {
+        fresh->length = (ptrdiff_t)length;
+        m->span = fresh;
+        return error;
+    }
+    old->length = (ptrdiff_t)length;
+    cm_span_end(fresh);
+    return 0;
+}
+
+static void undo_growth(cm_mapping *m, cm_span *old, size_t length)
 {
     const sizes none = {0, 0};
-    size_t before = (size_t)m->span->length;
+
+    if (m->span == old || return_to(m, old, length) != 0)
+        (void)(m->span->kept ? cut_kept : cut)(m, length, &none);
+}
+
+static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+{
+    cm_span *span = m->span;
+    size_t before = (size_t)span->length;
     int error = lengthen(m, s);
 
     if (error != 0)
@@ -304,7 +389,7 @@ static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span 
     /* A mapping of a part of the file: what lies behind the new length is cut off. */
     error = shorten(m, s);
     if (error != 0)
-        (void)(m->span->kept ? cut_kept : cut)(m, before, &none);
+        undo_growth(m, span, before);
     return error;
 }
 

@@ -66,6 +66,21 @@ ptrdiff_t cm_granularity(void)
     return (ptrdiff_t)system_info().dwAllocationGranularity;
 }
 
+uint32_t cm_clock(void)
+{
+    return (uint32_t)GetTickCount64();
+}
+
+uintptr_t cm_process(void)
+{
+    return 1;
+}
+
+void cm_pause(void)
+{
+    Sleep(1);
+}
+
 /* ---- files ---- */
 
 /* The C runtime ends the process for a descriptor it does not know, unless the thread has a handler that returns. */
@@ -147,7 +162,7 @@ int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, 
 
     if (made == NULL)
         return last_error();
-    *existed = GetLastError() == ERROR_ALREADY_EXISTS;
+    *existed = tag != NULL && GetLastError() == ERROR_ALREADY_EXISTS;
     *section = (cm_file)made;
     return 0;
 }
@@ -184,36 +199,11 @@ int cm_unmap(cm_range *range)
     return 0;
 }
 
-/* Windows can take a view away and put other pages there, but not in one step: another thread could fall between. */
-int cm_blank(unsigned char *base, size_t length)
-{
-    (void)base, (void)length;
-    return CM_UNSUPPORTED;
-}
-
-int cm_remap(cm_range *range, size_t length)
-{
-    (void)range, (void)length;
-    return CM_UNSUPPORTED;
-}
-
-int cm_twin(unsigned char *base, size_t length, cm_range *twin)
-{
-    (void)base, (void)length, (void)twin;
-    return CM_UNSUPPORTED;
-}
-
 int cm_sync(unsigned char *base, size_t offset, size_t length, int flags)
 {
     (void)flags;
     /* A length of 0 would mean all to the end of the mapping. */
     return length == 0 ? 0 : outcome(FlushViewOfFile(base + offset, length));
-}
-
-int cm_advise(unsigned char *base, size_t offset, size_t length, int advice)
-{
-    (void)base, (void)offset, (void)length, (void)advice;
-    return CM_UNSUPPORTED;
 }
 
 int cm_populate(unsigned char *base, size_t offset, size_t length)
@@ -225,8 +215,25 @@ int cm_populate(unsigned char *base, size_t offset, size_t length)
     return outcome(PrefetchVirtualMemory(GetCurrentProcess(), 1, &entry, 0));
 }
 
-int cm_set_name(unsigned char *base, size_t length, const char *name)
-{
-    (void)base, (void)length, (void)name;
-    return CM_UNSUPPORTED;
-}
+/* ---- what Windows lacks ---- */
+
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#endif
+
+#define UNSUPPORTED { return CM_UNSUPPORTED; }
+
+/* Windows can take a view away and put other pages there, but not in one step: another thread could fall between. */
+int cm_blank(unsigned char *base, size_t length) UNSUPPORTED
+int cm_map_over(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset) UNSUPPORTED
+
+/* A view stays where it is, as long as it is. */
+int cm_map_at(unsigned char *base, cm_file source, size_t length, int prot, int flags, long long offset) UNSUPPORTED
+int cm_extend(cm_range *range, size_t length) UNSUPPORTED
+int cm_remap(cm_range *range, size_t length) UNSUPPORTED
+int cm_twin(unsigned char *base, size_t length, cm_range *twin) UNSUPPORTED
+int cm_move_pages(const cm_range *range, cm_range *place) UNSUPPORTED
+int cm_move_pages_back(cm_range *place, const cm_range *range) UNSUPPORTED
+
+int cm_advise(unsigned char *base, size_t offset, size_t length, int advice) UNSUPPORTED
+int cm_set_name(unsigned char *base, size_t length, const char *name) UNSUPPORTED
