@@ -194,17 +194,18 @@ _SYSTEM_CALLS: Final = {
     "cm_sync": ("msync", "FlushViewOfFile"),
     "cm_advise": ("madvise", ""),
     "cm_set_name": ("prctl", ""),
-    "cm_mapping_close": ("mmap", "UnmapViewOfFile"),
+    "cm_store": ("", "RtlMoveMemory"),
 }
 
 
-def failure(code: int, function: str | None = None) -> OSError:
+def failure(code: int, function: str | None = None, ended: bool = False) -> OSError:
     """The exception for a failed call of the contract.
 
     Args:
         code: what the call returned.
         function: the name of the contract's function. The exception's notes name the system call behind it. None
             for an access to the memory.
+        ended: whether the map had to be closed, which the notes say.
 
     Returns:
         An OSError, or the subclass that Python has for the error number. On Windows `code` is its winerror.
@@ -216,6 +217,8 @@ def failure(code: int, function: str | None = None) -> OSError:
         error = OSError(code, os.strerror(code))
     if function is not None:
         error.__notes__ = [f"{_SYSTEM_CALLS[function][WINDOWS]}() failed"]  # type: ignore[attr-defined, unused-ignore]
+        if ended:
+            error.__notes__.append("the map could not be put back and is closed")  # type: ignore[attr-defined, unused-ignore]
     return error
 
 

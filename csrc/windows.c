@@ -76,6 +76,20 @@ uintptr_t cm_process(void)
     return 1;
 }
 
+int cm_exhausted(int error)
+{
+    switch (error) {
+    case ERROR_TOO_MANY_OPEN_FILES:
+    case ERROR_NOT_ENOUGH_MEMORY:
+    case ERROR_OUTOFMEMORY:
+    case ERROR_NO_SYSTEM_RESOURCES:
+    case ERROR_COMMITMENT_LIMIT:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 void cm_pause(void)
 {
     Sleep(1);

@@ -8,7 +8,8 @@ void cm_raise_closed(void)
     PyErr_SetString(PyExc_ValueError, "mmap closed or invalid");
 }
 
-void cm_raise(const memory *m, int error, const char *function)
+/* Raises OSError; `ended` says that the map could not be kept open. */
+static void raise_failure(const memory *m, int error, const char *function, int ended)
 {
     PyObject *exception;
 
@@ -16,11 +17,16 @@ void cm_raise(const memory *m, int error, const char *function)
         PyErr_Format(PyExc_OSError, "error %d", error);
         return;
     }
-    exception = PyObject_CallFunction(m->state->failure, "iz", error, function);
+    exception = PyObject_CallFunction(m->state->failure, "izi", error, function, ended);
     if (exception == NULL)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_DECREF(exception);
+}
+
+void cm_raise(const memory *m, int error, const char *function)
+{
+    raise_failure(m, error, function, 0);
 }
 
 Py_ssize_t cm_length(const memory *m)
@@ -388,6 +394,10 @@ static int resize_or_wait(memory *m, size_t length, PyObject *objection, node **
         *collected = 1;
         PyGC_Collect();
         return 1;
+    }
+    if (code > 0 && m->mapping.closed) {
+        raise_failure(m, code, m->mapping.failed, 1);
+        return -1;
     }
     return cm_answered(m, code, m->mapping.failed);
 }
