@@ -194,7 +194,6 @@ _SYSTEM_CALLS: Final = {
     "cm_sync": ("msync", "FlushViewOfFile"),
     "cm_advise": ("madvise", ""),
     "cm_set_name": ("prctl", ""),
-    "cm_store": ("", "RtlMoveMemory"),
 }
 
 

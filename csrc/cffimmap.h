@@ -183,7 +183,7 @@ typedef struct {
     cm_file file;               /* its own name of the file; -1: none */
     cm_file section;            /* Windows: keeps the tag; -1: none */
     int closed;
-    const char *failed;         /* after a failed cm_mapping_...: the function of the floor below that failed */
+    const char *failed;         /* after a failed cm_mapping_...: the function of the floor below that failed, NULL: an access */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
 } cm_mapping;

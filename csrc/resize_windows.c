@@ -202,7 +202,7 @@ static int copy(cm_mapping *m, size_t length, view *v)
         return error;
     if (span->kept)
         span->length = 0;
-    error = cm_note(m, "cm_store", cm_store(v->range.base, 0, span->range.base,
+    error = cm_note(m, NULL, cm_store(v->range.base, 0, span->range.base,
                                             (size_t)before < length ? (size_t)before : length));
     if (error != 0) {
         span->length = before;
