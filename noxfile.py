@@ -497,7 +497,7 @@ def check_selectors(session: nox.Session, system: str, machine: str, wanted: lis
 def release_files(session: nox.Session) -> None:
     """`nox -s release_files -- v1.2.3 dist`: the folder holds the version's files, all of them and no other."""
     tag, folder = session.posargs
-    version = GROUPS["project"]["version"]
+    version = package_version()
     if tag != f"v{version}":
         session.error(f"the tag is {tag}, the version {version}")
     builds = [name for machine in MACHINES.values() for name in identifiers(machine)]
@@ -507,6 +507,12 @@ def release_files(session: nox.Session) -> None:
     if found != wanted:
         session.error(f"missing: {sorted(wanted - found)}, too many: {sorted(found - wanted)}")
     session.log(f"{found.total()} files, as wanted")
+
+
+def package_version() -> str:
+    """The version of the package, which _version.py alone says."""
+    text = (HERE / "cffimmap" / "_version.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
 def kind_of_file(name: str, version: str) -> str:

@@ -4,16 +4,14 @@ The API is that of CPython 3.15's `mmap`, on CPython 3.9 to 3.15 and on PyPy. `i
 place of `mmap` for programs that say `import mmap`.
 """
 
-from __future__ import annotations
-
-from importlib.metadata import version as _version
-
+from cffimmap import _constants
 from cffimmap._constants import *  # noqa: F403, the names that this platform has
 from cffimmap._install import install as install
 from cffimmap._install import uninstall as uninstall
 from cffimmap._mmap import mmap as mmap
-
-__version__ = _version("cffimmap")
+from cffimmap._version import __version__ as __version__
 
 error = OSError
 
+# For `from mmap import *` too, after `install`: the standard library's names, with those that the kernel has beyond them.
+__all__ = [*_constants.__all__, "error", "mmap"]  # noqa: PLE0604

@@ -13,6 +13,9 @@ PYPY: Final = sys.implementation.name == "pypy"
 WINDOWS: Final = sys.platform == "win32"
 
 try:
+    # The compiled part imports it, which freezers of programs do not see.
+    import _cffi_backend as _cffi_backend
+
     from cffimmap import _cffimmap
 
     if not PYPY:
