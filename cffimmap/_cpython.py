@@ -45,6 +45,7 @@ def finished(cls: _Class) -> _Class:
     for name, value in members.items():
         if name not in _NOT_TAKEN:
             setattr(compiled.mmap, name, value)
+    compiled.mmap.__module__ = "cffimmap"
     return compiled.mmap  # type: ignore[no-any-return]
 
 

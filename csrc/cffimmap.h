@@ -128,7 +128,7 @@ int cm_advise(unsigned char *base, size_t offset, size_t length, int advice);
 /* Brings the pages of the range in, so that a copy made under the interpreter's lock waits for no disk. */
 int cm_populate(unsigned char *base, size_t offset, size_t length);
 
-/* Names anonymous memory, for whoever reads the process's list of mappings. */
+/* Names anonymous memory, for whoever reads the process's list of mappings. CM_UNSUPPORTED where the kernel has no names. */
 int cm_set_name(unsigned char *base, size_t length, const char *name);
 
 /* ---- accesses ---- */
@@ -183,7 +183,7 @@ typedef struct {
     cm_file file;               /* its own name of the file; -1: none */
     cm_file section;            /* Windows: keeps the tag; -1: none */
     int closed;
-    const char *failed;         /* after a failed cm_mapping_...: the function of the floor below that failed, NULL: an access */
+    const char *failed;         /* what failed in a cm_mapping_...: a function of the floor below; NULL: an access */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
 } cm_mapping;
