@@ -604,13 +604,13 @@ class TestIteration:
 
 
 class TestClosing:
-    @with_builtin(3, 10)
+    @with_builtin(3, 11)
     def test_close_may_leave_through_exit(self, mmap: ModuleType) -> None:
         m = made(mmap, close=lambda m: m.__exit__(None, None, None))(-1, 4)
         m.close()
         assert m.closed
 
-    @with_builtin(3, 10)
+    @with_builtin(3, 11)
     def test_leaving_does_not_call_the_own_close(self, mmap: ModuleType) -> None:
         with made(mmap, close=fail)(-1, 4) as m:
             pass
