@@ -77,6 +77,14 @@ def _slice_index(value: object) -> int | None:
     return max(-sys.maxsize, min(_index(value), sys.maxsize))
 
 
+def _item_index(key: object) -> int:
+    """An index; one that is too large for C is one that no map has."""
+    number = _index(key)
+    if not -sys.maxsize - 1 <= number <= sys.maxsize:
+        raise IndexError("mmap index out of range")
+    return number
+
+
 def _is_index(value: object) -> bool:
     return hasattr(type(value), "__index__")
 
@@ -282,7 +290,7 @@ class mmap(Base):  # noqa: N801, the standard library's name
                 return
             if not _is_index(key):
                 raise TypeError("mmap indices must be integer")
-            position = _index(key)
+            position = _item_index(key)
             if not _is_index(value):
                 raise TypeError("mmap item value must be an int")
             memory.put(position, _index(value))

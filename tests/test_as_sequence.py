@@ -261,7 +261,7 @@ class TestMembership:
 class TestOrderOfRefusals:
     """A value is looked at before its index is, an index' type before its value, and a read-only map at nothing."""
 
-    @with_builtin(3, 13)
+    @with_builtin(3, 14)
     @pytest.mark.parametrize(
         ("key", "value", "error", "answer"),
         [
@@ -293,7 +293,7 @@ class TestOrderOfRefusals:
         with ours.mmap(-1, 4) as m, pytest.raises(ValueError, match="must be in range"):
             m[99] = 2**70
 
-    @with_builtin(3, 13)
+    @with_builtin(3, 14)
     @pytest.mark.parametrize(
         ("key", "value", "error", "answer"),
         [
@@ -324,7 +324,7 @@ class TestOrderOfRefusals:
                 m[key] = value
             assert m[:] == b"hel"
 
-    @with_builtin(3, 13)
+    @with_builtin(3, 14)
     @pytest.mark.parametrize("key", [0, 99, -99])
     def test_deletion(self, m: Any, raises: Raises, key: int) -> None:
         with raises(TypeError, "mmap doesn't support item deletion"):
