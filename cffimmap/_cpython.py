@@ -36,7 +36,7 @@ def finished(cls: _Class) -> _Class:
     """C's class with the methods of this one."""
     members = vars(cls)
     compiled.hand_over(
-        members["__new__"],
+        cls.__new__,
         members["__getitem__"],
         members["__setitem__"],
         members["__delitem__"],
