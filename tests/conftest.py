@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from _files import SIZE
 from hypothesis import settings
 
 import cffimmap
+from cffimmap._interpreter import tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,11 @@ BUILTIN = importlib.import_module("mmap")
 # No test asserts a time, and a busy machine is no fault of the code.
 settings.register_profile("cffimmap", deadline=None)
 settings.load_profile("cffimmap")
+
+# What `tune` has by default. With CFFIMMAP_TEST_QUICK=0 it is Python that answers plain indices and slices on CPython too,
+# which says what C's answers mean: all tests must pass both ways.
+TUNING = {"long": 1 << 16, "part": 1 << 26, "quick": os.environ.get("CFFIMMAP_TEST_QUICK") != "0"}
+tune(**TUNING)
 
 NEVER = (99,)
 ALWAYS = (0,)
@@ -110,6 +117,20 @@ if sys.platform == "win32":
         ),
         "resize failure": Since(NEVER, NEVER, "closes itself when the file cannot be resized"),
     }
+
+
+@contextmanager
+def tuned(**values: int) -> Iterator[None]:
+    """Changes for a while what a long call is (see `tune`)."""
+    tune(**{**TUNING, **values})
+    try:
+        yield
+    finally:
+        tune(**TUNING)
+
+
+def pytest_report_header() -> list[str]:
+    return [] if TUNING["quick"] else ["plain arguments are answered in Python"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

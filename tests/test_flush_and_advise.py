@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, FakeLibrary, Index
+from _faults import Faulty, needs_faults
+from _files import PAGE, SIZE, Index
 from _needs import constant, needs
 from hypothesis import given
 from hypothesis import strategies as st
 
 import cffimmap
-from cffimmap import ACCESS_COPY, ACCESS_READ, MS_ASYNC, MS_SYNC, _native
+from cffimmap import ACCESS_COPY, ACCESS_READ, MS_ASYNC, MS_SYNC
+from cffimmap._native import WINDOWS, ffi
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from _calls import Call
     from conftest import Raises
 
 SSIZE = "Python int too large to convert to C ssize_t"
@@ -34,17 +37,24 @@ MADV_WILLNEED = constant("MADV_WILLNEED")
 # ERROR_IO_DEVICE of winerror.h
 IO_DEVICE = 1117
 
+PR_SET_VMA = 0x53564D41  # linux/prctl.h
+
 # What msync(2) looks at and Windows does not.
 by_msync = needs("MS_INVALIDATE")
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
-    """Records what is asked of the system, and answers that it was done."""
-    fake = FakeLibrary(_native.lib, "cm_sync", "cm_sync_file", "cm_advise", "cm_set_name")
-    monkeypatch.setattr("cffimmap._mmap.lib", fake)
-    monkeypatch.setattr("cffimmap._mapping.lib", fake)
-    return fake
+def synced() -> Faulty:
+    """Notes what flush asks of the system, and answers that it was done."""
+    return Faulty(FlushViewOfFile=0, FlushFileBuffers=0) if WINDOWS else Faulty(msync=0)
+
+
+def asked(m: Any, faulty: Faulty) -> list[tuple[int, Call]]:
+    """The calls that were made for a map's memory, and from which of its bytes on."""
+    with ffi.from_buffer(m) as memory:
+        base = int(ffi.cast("uintptr_t", memory))
+    places = ((call.arguments.get("address", -1) - base, call) for call in faulty.calls)
+    return [(place, call) for place, call in places if 0 <= place <= len(m)]
 
 
 class TestMove:
@@ -131,8 +141,9 @@ class TestFlush:
         assert m.flush(flags=flags | more) is None
         assert m.flush(PAGE, PAGE, flags=Index(flags | more)) is None
 
+    @needs_faults
     @pytest.mark.parametrize(
-        ("arguments", "flags", "asked"),
+        ("arguments", "flags", "wanted"),
         [
             ((), {}, (0, SIZE, MS_SYNC)),
             ((PAGE,), {}, (PAGE, SIZE - PAGE, MS_SYNC)),
@@ -145,25 +156,32 @@ class TestFlush:
     def test_system_is_asked_for_that_range(
         self,
         ours: ModuleType,
-        library: FakeLibrary,
+        synced: Faulty,
         file: Any,
         arguments: tuple[int, ...],
         flags: dict[str, int],
-        asked: tuple[int, int, int],
+        wanted: tuple[int, int, int],
     ) -> None:
         with ours.mmap(file.fileno(), 0) as m:
-            m.flush(*arguments, **flags)
-        assert [call for call in library.calls if call[0] != "cm_sync_file"] == [("cm_sync", asked)]
+            synced(lambda: m.flush(*arguments, **flags))
+            calls = [(place, call["length"], call.arguments.get("flags")) for place, call in asked(m, synced)]
+        if WINDOWS:
+            # It would take a length of 0 for the whole rest, and knows no flags.
+            assert calls == ([(*wanted[:2], None)] if wanted[1] else [])
+        else:
+            assert calls == [wanted]
 
+    @needs_faults
     @needs("MS_INVALIDATE")
+    @pytest.mark.parametrize("more", [0, MS_INVALIDATE])
     @pytest.mark.parametrize("flags", [MS_SYNC, MS_ASYNC])
     def test_system_is_asked_once(
-        self, ours: ModuleType, library: FakeLibrary, file: Any, flags: int
+        self, ours: ModuleType, synced: Faulty, file: Any, flags: int, more: int
     ) -> None:
         """MS_SYNC means the disk there."""
         with ours.mmap(file.fileno(), 0) as m:
-            m.flush(flags=flags)
-        assert library.calls == [("cm_sync", (0, SIZE, flags))]
+            synced(lambda: m.flush(flags=flags | more))
+        assert [(call["length"], call["flags"]) for call in synced.calls] == [(SIZE, flags | more)]
 
     @needs("msvcrt")
     @pytest.mark.parametrize(
@@ -180,16 +198,17 @@ class TestFlush:
     def test_windows_is_asked_for_the_file_too_unless_asynchronously(
         self,
         ours: ModuleType,
-        library: FakeLibrary,
+        synced: Faulty,
         file: Any,
         arguments: dict[str, bool],
         flags: dict[str, int],
         to_the_disk: bool,
     ) -> None:
         with ours.mmap(file.fileno(), 0, **arguments) as m:
-            m.flush(0, PAGE, **flags)
-        asked = [("cm_sync", (0, PAGE, flags.get("flags", MS_SYNC)))]
-        assert library.calls == asked + [("cm_sync_file", ())] * to_the_disk
+            synced(lambda: m.flush(0, PAGE, **flags))
+            assert [(place, call["length"]) for place, call in asked(m, synced)] == [(0, PAGE)]
+        names = [call.name for call in synced.calls]
+        assert names == ["FlushViewOfFile"] + ["FlushFileBuffers"] * to_the_disk
 
     @needs("msvcrt")
     @pytest.mark.parametrize("arguments", [(1,), (1, 5), (SIZE,), (SIZE, 0), (0, 0)])
@@ -204,15 +223,16 @@ class TestFlush:
         with ours.mmap(file.fileno(), 0) as m:
             assert m.flush(flags=flags) is None
 
+    @needs_faults
     @pytest.mark.parametrize("arguments", [{"access": ACCESS_READ}, {"access": ACCESS_COPY}])
     def test_nothing_is_asked_for_read_only_maps_and_copies(
-        self, ours: ModuleType, library: FakeLibrary, file: Any, arguments: dict[str, int]
+        self, ours: ModuleType, synced: Faulty, file: Any, arguments: dict[str, int]
     ) -> None:
         with ours.mmap(file.fileno(), 0, **arguments) as m:
-            m.flush()
-            m.flush(1)
-            m.flush(flags=99)
-        assert library.calls == []
+            synced(m.flush)
+            synced(lambda: m.flush(1))
+            synced(lambda: m.flush(flags=99))
+        assert synced.calls == []
 
     @pytest.mark.parametrize("access", [ACCESS_READ, ACCESS_COPY])
     def test_read_only_maps_and_copies_answer_none(self, mmap: ModuleType, file: Any, access: int) -> None:
@@ -268,33 +288,24 @@ class TestFlush:
         with raises(error, answer):
             m.flush(*arguments, **flags)
 
+    @needs_faults
     @needs("MS_INVALIDATE")
-    def test_failure_names_the_call(self, ours: ModuleType, library: FakeLibrary, file: Any) -> None:
-        library.answer = errno.EIO
+    def test_failure_names_the_call(self, ours: ModuleType, file: Any) -> None:
         with ours.mmap(file.fileno(), 0) as m:
             with pytest.raises(OSError, match="Input/output error") as caught:
-                m.flush()
+                Faulty(msync=errno.EIO)(m.flush)
             assert caught.value.errno == errno.EIO
             assert caught.value.__notes__ == ["msync() failed"]  # type: ignore[attr-defined, unused-ignore]
 
     @needs("msvcrt")
-    @pytest.mark.parametrize(
-        ("function", "call"),
-        [("cm_sync", "FlushViewOfFile() failed"), ("cm_sync_file", "FlushFileBuffers() failed")],
-    )
-    def test_failure_names_the_call_of_windows(
-        self, ours: ModuleType, monkeypatch: pytest.MonkeyPatch, file: Any, function: str, call: str
-    ) -> None:
-        library = FakeLibrary(_native.lib, function)
-        library.answer = IO_DEVICE
-        for module in ("_mmap", "_mapping"):
-            monkeypatch.setattr(f"cffimmap.{module}.lib", library)
+    @pytest.mark.parametrize("function", ["FlushViewOfFile", "FlushFileBuffers"])
+    def test_failure_names_the_call_of_windows(self, ours: ModuleType, file: Any, function: str) -> None:
         with ours.mmap(file.fileno(), 0) as m:
             with pytest.raises(OSError, match=f"WinError {IO_DEVICE}") as caught:
-                m.flush()
+                Faulty(**{function: IO_DEVICE})(m.flush)
             # Python knows no errno for it.
             assert caught.value.errno == errno.EINVAL
-            assert caught.value.__notes__ == [call]  # type: ignore[attr-defined, unused-ignore]
+            assert caught.value.__notes__ == [f"{function}() failed"]  # type: ignore[attr-defined, unused-ignore]
 
 
 @needs("mmap.madvise")
@@ -320,8 +331,9 @@ class TestMadvise:
         assert m.madvise(Index(MADV_NORMAL), *arguments) is None
         assert m.tell() == 6
 
+    @needs_faults
     @pytest.mark.parametrize(
-        ("arguments", "asked"),
+        ("arguments", "wanted"),
         [
             ((), (0, SIZE)),
             ((PAGE,), (PAGE, SIZE - PAGE)),
@@ -335,14 +347,16 @@ class TestMadvise:
     def test_system_is_asked_for_that_range(
         self,
         ours: ModuleType,
-        library: FakeLibrary,
         file: Any,
         arguments: tuple[Any, ...],
-        asked: tuple[int, int],
+        wanted: tuple[int, int],
     ) -> None:
+        # Not that the system would take each of them.
+        advised = Faulty(madvise=0)
         with ours.mmap(file.fileno(), 0) as m:
-            m.madvise(MADV_WILLNEED, *arguments)
-        assert library.calls == [("cm_advise", (*asked, MADV_WILLNEED))]
+            advised(lambda: m.madvise(MADV_WILLNEED, *arguments))
+            calls = [(place, call["length"], call["advice"]) for place, call in asked(m, advised)]
+        assert calls == [(*wanted, MADV_WILLNEED)]
 
     def test_unneeded_pages_are_zero_again(self, mmap: ModuleType) -> None:
         with mmap.mmap(-1, 3 * PAGE, flags=cffimmap.MAP_PRIVATE) as m:
@@ -386,19 +400,23 @@ class TestMadvise:
 class TestSetName:
     """The kernel here may know no names: what it is asked is looked at instead."""
 
+    @needs_faults
     @pytest.mark.parametrize("name", ["", "a", "a" * 66, "\u00e9" * 33, "two words"])
-    def test_system_is_asked_to_name_the_whole_map(
-        self, ours: ModuleType, library: FakeLibrary, name: str
-    ) -> None:
+    def test_system_is_asked_to_name_the_whole_map(self, ours: ModuleType, name: str) -> None:
+        named = Faulty(prctl=0)
         with ours.mmap(-1, 100) as m:
-            assert m.set_name(name) is None
-        assert library.calls == [("cm_set_name", (100, b"cffimmap:" + name.encode()))]
+            assert named(lambda: m.set_name(name)) is None
+            calls = [(place, call) for place, call in asked(m, named) if call["option"] == PR_SET_VMA]
+            assert [(place, call["length"], call.text) for place, call in calls] == [
+                (0, 100, f"cffimmap:{name}")
+            ]
+            assert calls[0][1]["attribute"] == 0
 
-    def test_refusal_of_the_kernel_is_an_error(self, ours: ModuleType, library: FakeLibrary) -> None:
-        library.answer = errno.EINVAL
+    @needs_faults
+    def test_refusal_of_the_kernel_is_an_error(self, ours: ModuleType) -> None:
         with ours.mmap(-1, 100) as m:
             with pytest.raises(OSError, match="Invalid argument") as caught:
-                m.set_name("name")
+                Faulty(prctl=errno.EINVAL)(lambda: m.set_name("name"))
             assert caught.value.errno == errno.EINVAL
 
     def test_kernel_answers_one_way_or_the_other(self, ours: ModuleType) -> None:

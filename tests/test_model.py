@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import EXPORTERS, PYPY
+from conftest import tuned
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import cffimmap
-from cffimmap import _mapping, _mmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,11 +51,9 @@ class MapBesideModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
+        self.stack = ExitStack()
         # What is done in parts when it is long is to be done in parts here.
-        for name in ("LONG_CALL", "LONG_COPY"):
-            self.patch.setattr(_mmap, name, 64)
-        self.patch.setattr(_mapping, "LONG_CALL", 64)
+        self.stack.enter_context(tuned(long=64, part=64))
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "mapped"
         self.m: Any = None
@@ -370,7 +368,7 @@ class MapBesideModel(RuleBasedStateMachine):
         if self.m is not None:
             self.m.close()
         self.folder.cleanup()
-        self.patch.undo()
+        self.stack.close()
 
 
 TestMapBesideModel = MapBesideModel.TestCase

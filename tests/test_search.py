@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _files import PAGE, SIZE, Index, run_python
 from _needs import needs
+from _signals import alarms
+from conftest import tuned
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-import cffimmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,47 +283,47 @@ class TestManyFalseCandidates:
                 assert answers(m, needle, *limits) == expected(text, needle, *limits)
 
 
+LONG = 1 << 22
+
+
 class TestInParts:
-    """A long search is done in parts of LONG_CALL bytes: here of a few."""
+    """A long search is done in parts, here of a few bytes."""
 
     @given(search=searches(), part=st.integers(1, 200))
     def test_answers_are_the_same(
         self, ours: ModuleType, search: tuple[bytes, bytes, int, int], part: int
     ) -> None:
         text, needle, start, end = search
-        with pytest.MonkeyPatch.context() as patch, mapped(ours, text) as m:
-            patch.setattr(cffimmap._mmap, "LONG_CALL", part)
+        with tuned(long=max(part, 2), part=part), mapped(ours, text) as m:
             assert answers(m, needle) == expected(text, needle)
             assert answers(m, needle, start, end) == expected(text, needle, start, end)
 
     @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
-    def test_matches_may_straddle_two_parts(
-        self, ours: ModuleType, monkeypatch: pytest.MonkeyPatch, count: int
-    ) -> None:
-        monkeypatch.setattr(cffimmap._mmap, "LONG_CALL", 8)
+    def test_matches_may_straddle_two_parts(self, ours: ModuleType, count: int) -> None:
         needle = b"x" + b"y" * (count - 1)
-        with mapped(ours, bytes(60)) as m:
+        with tuned(long=8, part=8), mapped(ours, bytes(60)) as m:
             for place in range(61 - count):
                 m[place : place + count] = needle
                 assert answers(m, needle) == (place, place)
                 m[place : place + count] = bytes(count)
 
-    def test_no_part_is_longer_than_that(self, ours: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cffimmap._mmap, "LONG_CALL", 1000)
-        searched: list[tuple[int, int]] = []
-        real = ours.mmap._run
+    @pytest.mark.parametrize(
+        ("name", "places"), [("find", range(0, LONG, 1000)), ("rfind", range(LONG - 4, 0, -1000))]
+    )
+    def test_no_part_is_longer_than_that(self, ours: ModuleType, name: str, places: range) -> None:
+        """After each part signals are served: what a handler writes everywhere is found where the next one begins."""
+        full = b"xy" * (LONG // 2)
 
-        def run(self: Any, function: Any, end: int, start: int, stop: int, *rest: Any) -> Any:
-            searched.append((start, stop))
-            return real(self, function, end, start, stop, *rest)
+        def write(*_: object) -> None:
+            m[:] = full
 
-        monkeypatch.setattr(ours.mmap, "_run", run)
-        with mapped(ours, bytes(2500)) as m:
-            assert m.find(b"xyz") == -1
-            assert searched == [(0, 1002), (1000, 2002), (2000, 2500)]
-            searched.clear()
-            assert m.rfind(b"xyz") == -1
-            assert searched == [(1498, 2500), (498, 1500), (0, 500)]
+        found: set[int] = set()
+        with tuned(long=2, part=1000), ours.mmap(-1, LONG) as m, alarms(write) as ring:
+            while not found & {*places[1:]}:
+                m[:] = bytes(LONG)
+                ring(0.0005)
+                found.add(getattr(m, name)(b"xyx", 0))
+        assert found <= {-1, *places}
 
 
 PROTECTED = """
