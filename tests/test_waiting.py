@@ -5,12 +5,14 @@ And what several threads do by one position is done one after the other: nothing
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,7 +80,7 @@ def flush(m: Any) -> None:
 class Workers:
     """Threads that use a map until it is closed, or they are told to stop."""
 
-    def __init__(self, m: Any, *uses: Callable[[Any], None]) -> None:
+    def __init__(self, m: Any, *uses: Callable[[Any], object]) -> None:
         self.wrong: list[str] = []
         self.stopped = False
         self._m = m
@@ -88,16 +90,16 @@ class Workers:
             thread.start()
         self._begun.wait()
 
-    def _work(self, use: Callable[[Any], None]) -> None:
+    def _work(self, use: Callable[[Any], object]) -> None:
         self._begun.wait()
         while True:
             try:
                 use(self._m)
             except ValueError as error:
                 if str(error) not in LOST:
-                    self.wrong.append(f"{use.__name__}: {error!r}")
+                    self.wrong.append(f"{use!r}: {error!r}")
             except BaseException as error:
-                self.wrong.append(f"{use.__name__}: {error!r}")
+                self.wrong.append(f"{use!r}: {error!r}")
                 return
             if self.stopped or self._m.closed:
                 return
@@ -126,9 +128,7 @@ def test_close_waits_for_calls_and_is_not_refused(path: Path, make: Callable[[Pa
 
 
 @each_memory
-def test_resize_waits_for_calls_and_is_not_refused(
-    path: Path, make: Callable[[Path], cffimmap.mmap]
-) -> None:
+def test_resize_waits_for_calls_and_is_not_refused(path: Path, make: Callable[[Path], cffimmap.mmap]) -> None:
     def work() -> None:
         m = make(path)
         workers = Workers(m, search, search_backward, index, flush)
@@ -180,7 +180,7 @@ def test_others_go_on_after_a_close_has_waited() -> None:
 
     def work() -> None:
         m = growing_map(LENGTH)
-        workers = Workers(m, *[search] * 3, *[index] * 3, lambda m: len(m), lambda m: m.tell())
+        workers = Workers(m, *[search] * 3, *[index] * 3, len, lambda m: m.tell())
         time.sleep(0.02)
         m.close()
         workers.end()
@@ -190,7 +190,7 @@ def test_others_go_on_after_a_close_has_waited() -> None:
 
 @rings
 class TestASignal:
-    def test_it_ends_the_waiting_of_close_and_the_map_is_as_before(self, path: Path) -> None:
+    def test_it_ends_the_waiting_of_close_and_the_map_is_as_before(self) -> None:
         def work() -> None:
             bell = RaisingBell()
             interrupted = 0
@@ -221,7 +221,7 @@ class TestASignal:
             workers = Workers(m, *[search] * 4)
             interrupted = 0
             for i in range(30):
-                interrupted += bell.through(lambda i=i: m.resize(LENGTH - PAGE * (i % 2)), 5e-3)
+                interrupted += bell.through(partial(m.resize, LENGTH - PAGE * (i % 2)), 5e-3)
                 assert len(m) in (LENGTH, LENGTH - PAGE)
                 assert (m[5], m.find(b"\7", 0), m.tell()) == (7, 5, 0)
             workers.end()
@@ -257,18 +257,24 @@ class TestASignal:
     )
     @pytest.mark.parametrize(
         "call",
-        [lambda m: m.close(), lambda m: m.resize(LENGTH + PAGE), search, flush, index, lambda m: m[: 8 << 20]],
+        [
+            lambda m: m.close(),
+            lambda m: m.resize(LENGTH + PAGE),
+            search,
+            flush,
+            index,
+            lambda m: m[: 8 << 20],
+        ],
     )
     def test_its_handler_may_ask_for_what_its_own_thread_waits_for(
         self, then: Callable[[Any], object], call: Callable[[Any], object]
     ) -> None:
         """It is refused, or the thread is when it goes on; neither waits for the other."""
+        m: Any = None
 
         def ask() -> None:
-            try:
+            with contextlib.suppress(BufferError, ValueError):
                 then(m)
-            except (BufferError, ValueError):
-                pass
 
         def work() -> None:
             nonlocal m
@@ -279,10 +285,8 @@ class TestASignal:
                 before = bell.rung
                 bell.set(5e-3)
                 while bell.rung == before and not m.closed:
-                    try:
+                    with contextlib.suppress(BufferError, ValueError):
                         call(m)
-                    except (BufferError, ValueError):
-                        pass
                 bell.off()
                 if not m.closed:
                     assert m[5] == 0
@@ -291,7 +295,6 @@ class TestASignal:
                 assert m.closed
                 workers.end()
 
-        m: Any = None
         in_a_child_of_its_own(work)
 
 
@@ -317,10 +320,8 @@ def test_a_finaliser_may_close_and_resize_what_its_own_thread_is_using() -> None
                 workers = Workers(m, search, search_backward)
                 Last(m, size)
                 for call in (search, flush, memoryview, lambda m: m.resize(LENGTH // 2), lambda m: m.close()):
-                    try:
+                    with contextlib.suppress(BufferError, ValueError):
                         call(m)
-                    except (BufferError, ValueError):
-                        pass
                 gc.collect()
                 m.close()
                 workers.end()
@@ -487,4 +488,6 @@ class TestOnePosition:
     def test_each_step_of_a_seek_counts(self) -> None:
         with cffimmap.mmap(-1, self.THREADS * self.RECORDS) as m:
             places = self.together(lambda _: [m.seek(1, os.SEEK_CUR) for _ in range(self.RECORDS)])
-        assert sorted(place for some in places for place in some) == list(range(1, self.THREADS * self.RECORDS + 1))
+        assert sorted(place for some in places for place in some) == list(
+            range(1, self.THREADS * self.RECORDS + 1)
+        )
