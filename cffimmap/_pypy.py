@@ -517,7 +517,7 @@ class Memory:
             length = window.owner.length
             start = 0 if key.start is None else key.start
             stop = length if key.stop is None else key.stop
-            if 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
+            if length and 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
                 data: bytes = window.buffer[start:stop]
                 if window.owner.length == length:
                     return data
@@ -551,7 +551,8 @@ class Memory:
                 window = self._window
                 length = window.owner.length
                 if (
-                    0 <= start <= stop <= length
+                    length
+                    and 0 <= start <= stop <= length
                     and stop <= window.size
                     and stop - start == count
                     and self.writable
@@ -672,7 +673,7 @@ class Memory:
             length = window.owner.length
             start = mapping.position
             stop = start + count
-            if stop <= length and stop <= window.size and count < LONG and self.writable:
+            if length and stop <= length and stop <= window.size and count < LONG and self.writable:
                 if _move_on(mapping, start, stop):
                     window.buffer[start:stop] = data
                     if window.owner.length != length:
