@@ -230,3 +230,11 @@ int cm_set_name(unsigned char *base, size_t length, const char *name)
     (void)base, (void)length, (void)name;
     return CM_UNSUPPORTED;
 }
+
+int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    (void)before;
+    (void)in_parent;
+    (void)in_child;
+    return 0;
+}
