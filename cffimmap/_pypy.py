@@ -16,7 +16,6 @@ is by then. There is no lock that an exception or a fork could leave.
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
@@ -80,9 +79,6 @@ PART = 1 << 26
 # many bytes their weight would only make it run at every other map.
 _GREATEST_WEIGHT: Final = 1 << 20
 
-# How often a fork waits for another thread's close or resize before it takes it for an entry that Ctrl-C has left.
-_PATIENCE: Final = 2000
-
 _READ_ONLY: Final = "mmap can't modify a readonly memory map."
 
 _SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
@@ -136,24 +132,6 @@ def _now() -> _Epoch:
     if _epoch.over:
         _epoch = _Epoch()
     return _epoch
-
-
-# ---- forks ----
-
-# The mappings that are being closed or resized. A child that is born in the midst of it would have half of it for ever.
-_changing: list[Pointer] = []
-
-
-def _wait_for_changes() -> None:
-    for _ in range(_PATIENCE):
-        if not _changing:
-            return
-        lib.cm_pause()
-    del _changing[:]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_wait_for_changes)
 
 
 # ---- arguments ----
@@ -357,20 +335,13 @@ class Memory:
         """
         mapping = self._mapping
         while True:
-            # Of a copy, as other threads change the list. What is in neither has no length and must not be touched.
+            # Of a copy, as other threads change the list; never what is not in it, which may be gone.
             for owner in self._owners[:]:
                 if owner == mapping.span and owner.length:
                     return owner
-            # Nothing is to be done: it is the answer that tells.
-            idle = lib.cm_run_load(mapping, 0, 0, ffi.NULL) == 0
-            if mapping.closed or (idle and not self._has_length()):
+            if mapping.closed:
                 raise ValueError(CLOSED_MESSAGE)
-            if not idle:
-                lib.cm_pause()
-
-    def _has_length(self) -> bool:
-        """Whether there is a span with a length. In a child that was born in the midst of a change there may be none."""
-        return any(owner.length for owner in self._owners[:])
+            lib.cm_pause()
 
     def _accessible_owner(self) -> Pointer:
         owner = self._owner()
@@ -410,7 +381,7 @@ class Memory:
     # ---- calls that are counted ----
 
     def _ask(self, call: Callable[..., int], *arguments: Any) -> int:
-        """What a call of C answers while nobody closes or resizes; GONE if the range of bytes is not there."""
+        """What a call of C answers, once whoever is in its way has done. Ctrl-C ends the waiting."""
         mapping = self._mapping
         answer = call(mapping, *arguments)
         while answer == BUSY:
@@ -419,7 +390,7 @@ class Memory:
         return answer
 
     def _run(self, call: Callable[..., int], *arguments: Any) -> int:
-        """The same, but that the range must be there."""
+        """The same of a call on a range of bytes, which must be there."""
         answer = self._ask(call, *arguments)
         if answer == GONE:
             raise self._changed()
@@ -517,7 +488,7 @@ class Memory:
             length = window.owner.length
             start = 0 if key.start is None else key.start
             stop = length if key.stop is None else key.stop
-            if 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
+            if length and 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
                 data: bytes = window.buffer[start:stop]
                 if window.owner.length == length:
                     return data
@@ -551,7 +522,8 @@ class Memory:
                 window = self._window
                 length = window.owner.length
                 if (
-                    0 <= start <= stop <= length
+                    length
+                    and 0 <= start <= stop <= length
                     and stop <= window.size
                     and stop - start == count
                     and self.writable
@@ -672,7 +644,7 @@ class Memory:
             length = window.owner.length
             start = mapping.position
             stop = start + count
-            if stop <= length and stop <= window.size and count < LONG and self.writable:
+            if length and stop <= length and stop <= window.size and count < LONG and self.writable:
                 if _move_on(mapping, start, stop):
                     window.buffer[start:stop] = data
                     if window.owner.length != length:
@@ -809,21 +781,8 @@ class Memory:
 
     # ---- lifetime ----
 
-    def _change(self, call: Callable[..., int], *arguments: Any) -> int:
-        """Calls what closes or resizes, once no other call runs. Ctrl-C ends the waiting."""
-        mapping = self._mapping
-        while True:
-            _changing.append(mapping)
-            try:
-                code = call(mapping, *arguments)
-            finally:
-                _let_go(mapping)
-            if code != BUSY:
-                return code
-            lib.cm_pause()
-
     def close(self) -> None:
-        code = self._change(lib.cm_mapping_close)
+        code = self._ask(lib.cm_mapping_close)
         if code != 0:
             raise self._failure(code)
         told, self._told = self._told, 0
@@ -838,7 +797,7 @@ class Memory:
         fresh = _new_span(0)
         self._owners.append(fresh)
         try:
-            code = ask_twice(lambda: self._change(lib.cm_mapping_resize, length, fresh))
+            code = ask_twice(lambda: self._ask(lib.cm_mapping_resize, length, fresh))
         finally:
             if fresh.range.base == ffi.NULL:
                 self._owners.remove(fresh)
@@ -883,14 +842,6 @@ class Memory:
             # Whoever takes memory away looks first whether it is kept: who comes between two calls has seen it.
             self._run(lib.cm_run_load, 0, 0, ffi.NULL)
         return bool(owner.length == length)
-
-
-def _let_go(mapping: Pointer) -> None:
-    try:
-        _changing.remove(mapping)
-    except ValueError:
-        # A fork has lost its patience.
-        return
 
 
 # ---- how a map holds it ----

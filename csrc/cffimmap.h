@@ -9,7 +9,7 @@
  * A function that can fail returns an int: 0 for success, one of the negative codes below, else the system's own
  * error number (errno; GetLastError on Windows), read before any clean-up. On failure the outputs are not written and
  * nothing has changed. Lengths, offsets and positions are bytes. No function allocates memory or keeps any state, but
- * for what guard.c says.
+ * for what guard.c says, and mapping.c for forks.
  */
 #ifndef CFFIMMAP_H
 #define CFFIMMAP_H
@@ -65,6 +65,10 @@ uintptr_t cm_process(void);
 
 /* Whether an error is want of what dropped maps hold until the collector runs: descriptors, memory. */
 int cm_exhausted(int error);
+
+/* Has functions called around every fork of this process from now on: before it, and after it in the parent and in the
+ * child. Nothing where processes do not fork. */
+int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
 /* Waits for a fraction of a millisecond. */
 void cm_pause(void);
