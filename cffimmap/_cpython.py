@@ -36,7 +36,7 @@ def finished(cls: _Class) -> _Class:
     """C's class with the methods of this one."""
     members = vars(cls)
     compiled.hand_over(
-        cls.__new__,
+        members["__new__"].__func__,
         members["__getitem__"],
         members["__setitem__"],
         members["__delitem__"],
@@ -45,6 +45,7 @@ def finished(cls: _Class) -> _Class:
     for name, value in members.items():
         if name not in _NOT_TAKEN:
             setattr(compiled.mmap, name, value)
+    compiled.mmap.__module__ = "cffimmap"
     return compiled.mmap  # type: ignore[no-any-return]
 
 

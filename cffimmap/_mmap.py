@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 INT_MAX: Final = 2**31 - 1
 
 _ACCESS_NAMES: Final = ("ACCESS_DEFAULT", "ACCESS_READ", "ACCESS_WRITE", "ACCESS_COPY")
-_SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
 
 # The kernel shows at most 80 bytes with the final NUL (prctl(2)); the standard library's prefix leaves 66 of them.
 _NAME_PREFIX: Final = b"cffimmap:"
@@ -78,6 +77,14 @@ def _slice_index(value: object) -> int | None:
     return max(-sys.maxsize, min(_index(value), sys.maxsize))
 
 
+def _item_index(key: object) -> int:
+    """An index; one that is too large for C is one that no map has."""
+    number = _index(key)
+    if not -sys.maxsize - 1 <= number <= sys.maxsize:
+        raise IndexError("mmap index out of range")
+    return number
+
+
 def _is_index(value: object) -> bool:
     return hasattr(type(value), "__index__")
 
@@ -99,8 +106,9 @@ def _check_writable(memory: Memory) -> None:
         raise TypeError("mmap can't modify a readonly memory map.")
 
 
-def _type_name(m: object) -> str:
-    return "mmap.mmap" if type(m) is mmap else type(m).__name__
+def _type_name(value: object) -> str:
+    """What the interpreter's messages call the type of an object."""
+    return "mmap.mmap" if type(value) is mmap else type(value).__name__
 
 
 @finished
@@ -255,6 +263,7 @@ class mmap(Base):  # noqa: N801, the standard library's name
         def __setitem__(self, key: Any, value: Any, /) -> None: ...
         def __delitem__(self, key: object, /) -> NoReturn: ...
         def __iter__(self) -> Iterator[bytes]: ...
+        def __reversed__(self) -> Iterator[bytes]: ...
 
     else:
 
@@ -281,7 +290,7 @@ class mmap(Base):  # noqa: N801, the standard library's name
                 return
             if not _is_index(key):
                 raise TypeError("mmap indices must be integer")
-            position = _index(key)
+            position = _item_index(key)
             if not _is_index(value):
                 raise TypeError("mmap item value must be an int")
             memory.put(position, _index(value))
@@ -295,13 +304,10 @@ class mmap(Base):  # noqa: N801, the standard library's name
                 raise TypeError("mmap doesn't support item deletion")
             raise TypeError("mmap indices must be integer")
 
-    def __reversed__(self) -> Iterator[bytes]:
-        return _backwards(memory_of(self), len(self))
-
     def __contains__(self, item: object) -> bool:
         memory = memory_of(self)
         memory.accessible_length  # noqa: B018, raises for a closed map
-        # A subclass may iterate in its own way, which decides then, as in every sequence.
+        # The items of a subclass are what its iteration gives, which are its m[i], as with the standard library's.
         if item.__class__ is bytes and type(self) is mmap:
             return len(item) == 1 and memory.find(item, 0, None, False) >= 0  # type: ignore[arg-type]
         return any(byte is item or byte == item for byte in self)
@@ -321,7 +327,7 @@ class mmap(Base):  # noqa: N801, the standard library's name
             n = -1
         elif n.__class__ is not int:
             if not _is_index(n):
-                raise TypeError(f"argument should be integer or None, not {type(n).__name__!r}")
+                raise TypeError(f"argument should be integer or None, not {_type_name(n)!r}")
             n = _index(n)
         if not -sys.maxsize - 1 <= n <= sys.maxsize:
             raise OverflowError("cannot fit 'int' into an index-sized integer")
@@ -550,13 +556,13 @@ class mmap(Base):  # noqa: N801, the standard library's name
 
             Raises:
                 ValueError: the name is too long or has a NUL, or the map is of a file.
-                OSError: EINVAL from a kernel older than 5.17 or built without it, or for a character it refuses.
+                OSError: EINVAL for a character that the kernel refuses.
 
             Platform:
-                Linux.
+                Linux 5.17 and later. On a kernel that is older, or built without it, nothing is done.
             """
             if not isinstance(name, str):
-                raise TypeError(f"set_name() argument must be str, not {type(name).__name__}")
+                raise TypeError(f"set_name() argument must be str, not {_type_name(name)}")
             if "\0" in name:
                 raise ValueError("embedded null character")
             memory = memory_of(self)
@@ -582,13 +588,3 @@ def _objection(memory: Memory, length: int) -> Exception | None:
     if _LINUX and memory.anonymous and not memory.copies and length > memory.length:
         return ValueError("mmap: can't expand a shared anonymous mapping")
     return None
-
-
-def _backwards(memory: Memory, position: int) -> Iterator[bytes]:
-    while position:
-        position -= 1
-        try:
-            item = memory.octet(position)
-        except IndexError:
-            return
-        yield _SINGLE_BYTES[item]

@@ -7,24 +7,29 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 PYPY: Final = sys.implementation.name == "pypy"
 WINDOWS: Final = sys.platform == "win32"
 
+# The compiled part imports cffi's backend itself, which freezers of programs do not see.
 try:
-    # The compiled part imports it, which freezers of programs do not see.
     import _cffi_backend as _cffi_backend
+except ImportError as error:
+    # Among others in a subinterpreter with a lock of its own, which cffi does not support.
+    raise ImportError(f"cffimmap cannot be used here, as cffi cannot be loaded: {error}") from None
 
+try:
     from cffimmap import _cffimmap
 
     if not PYPY:
         from cffimmap import _memory
 except ImportError as error:
     raise ImportError(
-        f"cffimmap cannot be used here: its compiled part for this interpreter is not beside it or cannot be loaded "
-        f"({error}). In a copy of the sources run 'pip install -e .', or start Python elsewhere."
-    ) from error
+        f"cffimmap cannot be used from {Path(__file__).parent}, which has no compiled part for this interpreter: "
+        f"run 'pip install -e .' there, or start Python in another folder ({error})"
+    ) from None
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -91,6 +96,8 @@ class Library(Protocol):
     def cm_mapping_open(self, m: Pointer, source: int, track: bool, length: int, whole: bool, /) -> int: ...
     def cm_mapping_close(self, m: Pointer, /) -> int: ...
     def cm_mapping_resize(self, m: Pointer, length: int, fresh: Pointer, /) -> int: ...
+    def cm_move_on(self, m: Pointer, start: int, stop: int, /) -> int: ...
+    def cm_take_line(self, m: Pointer, base: Pointer, start: int, limit: int, end: int, /) -> int: ...
     def cm_mapping_end(self, m: Pointer, /) -> None: ...
     def cm_span_end(self, span: Pointer, /) -> None: ...
     def cm_run_move(self, m: Pointer, target: int, source: int, count: int, /) -> int: ...

@@ -128,7 +128,7 @@ int cm_advise(unsigned char *base, size_t offset, size_t length, int advice);
 /* Brings the pages of the range in, so that a copy made under the interpreter's lock waits for no disk. */
 int cm_populate(unsigned char *base, size_t offset, size_t length);
 
-/* Names anonymous memory, for whoever reads the process's list of mappings. */
+/* Names anonymous memory, for whoever reads the process's list of mappings. CM_UNSUPPORTED where the kernel has no names. */
 int cm_set_name(unsigned char *base, size_t length, const char *name);
 
 /* ---- accesses ---- */
@@ -183,7 +183,8 @@ typedef struct {
     cm_file file;               /* its own name of the file; -1: none */
     cm_file section;            /* Windows: keeps the tag; -1: none */
     int closed;
-    const char *failed;         /* after a failed cm_mapping_...: the function of the floor below that failed, NULL: an access */
+    const char *failed;         /* what failed in a cm_mapping_...: a function of the floor below; NULL: an access */
+    intptr_t position;          /* of the next read or write: the caller's, who sets it or has it moved on */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
 } cm_mapping;
@@ -200,6 +201,15 @@ int cm_mapping_close(cm_mapping *m);
  * is an empty span of the caller's, which becomes the mapping's if a kept span had to stay where it is. A failure changes
  * nothing, neither file nor memory; but see `closed` on Windows: what had to be unmapped could not be mapped again. */
 int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh);
+
+/* Moves the position on from where the caller has seen it, so that of several threads each gets bytes of its own. CM_BUSY
+ * if it is elsewhere by now. */
+int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to);
+
+/* The end of the line that starts at the position, to which the position has moved: as cm_line_end says it. CM_ABSENT,
+ * and nothing moved, if it does not lie before a limit that is less than `end`; CM_BUSY if the position is not `start`
+ * any more. The memory at `base` need not be the mapping's. */
+ptrdiff_t cm_take_line(cm_mapping *m, const unsigned char *base, ptrdiff_t start, ptrdiff_t limit, ptrdiff_t end);
 
 /* Destructors: nobody uses the mapping or the addresses any more. */
 void cm_mapping_end(cm_mapping *m);

@@ -234,9 +234,29 @@ int cm_twin(unsigned char *base, size_t length, cm_range *twin)
     return mapped(mremap(base, 0, length, MREMAP_MAYMOVE), length, twin);
 }
 
-int cm_set_name(unsigned char *base, size_t length, const char *name)
+static int set_name(void *base, size_t length, const char *name)
 {
     return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, length, name) == -1 ? errno : 0;
+}
+
+/* Whether the kernel knows names at all (5.17, CONFIG_ANON_VMA_NAME): one that does not answers EINVAL, as it does to a
+ * bad name. */
+static int knows_names(void)
+{
+    size_t length = (size_t)cm_page_size();
+    void *page = mmap(NULL, length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int known = page == MAP_FAILED || set_name(page, length, "cffimmap") == 0;
+
+    if (page != MAP_FAILED)
+        munmap(page, length);
+    return known;
+}
+
+int cm_set_name(unsigned char *base, size_t length, const char *name)
+{
+    int error = set_name(base, length, name);
+
+    return error == EINVAL && !knows_names() ? CM_UNSUPPORTED : error;
 }
 #else
 int cm_extend(cm_range *range, size_t length)

@@ -94,13 +94,13 @@ static int as_index(PyObject *key, Py_ssize_t *index)
     return -1;
 }
 
-/* Stores a plain int at another one; what it is comes before where it goes. */
+/* Stores a plain int at another one. What it is comes before whether there is such a place. */
 int cm_put(memory *m, PyObject *key, PyObject *value)
 {
     Py_ssize_t index;
     long octet;
 
-    if (cm_check_writable(m) == -1)
+    if (cm_check_writable(m) == -1 || as_index(key, &index) == -1)
         return -1;
     octet = PyLong_AsLong(value);
     if (octet == -1 && PyErr_Occurred()) {
@@ -112,7 +112,7 @@ int cm_put(memory *m, PyObject *key, PyObject *value)
         PyErr_SetString(PyExc_ValueError, "mmap item value must be in range(0, 256)");
         return -1;
     }
-    return as_index(key, &index) == -1 ? -1 : write_octet(m, index, (unsigned char)octet);
+    return write_octet(m, index, (unsigned char)octet);
 }
 
 /* ---- slices ---- */
@@ -271,7 +271,8 @@ static int assign(PyObject *self, PyObject *key, PyObject *value)
     return result;
 }
 
-/* ---- the sequence that C sees: of bytes of length 1, as in the standard library ---- */
+/* ---- the sequence that C and iteration see: of bytes of length 1. In a subclass made in Python m[i] takes their place,
+ * as with the standard library's. ---- */
 
 static Py_ssize_t length_of(PyObject *self)
 {
@@ -324,178 +325,6 @@ static int assign_item(PyObject *self, Py_ssize_t index, PyObject *value)
     UNLOCK();
     return result;
 }
-
-/* ---- iteration ---- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *map;              /* NULL once exhausted */
-    Py_ssize_t position;
-} iterator;
-
-/* Whether a subclass has its own way to get items, which iteration uses then, as in every sequence. */
-static int has_own_items(PyObject *self, const state *s)
-{
-    PyObject *method;
-
-    if (Py_TYPE(self) == s->mmap_type)
-        return 0;
-    method = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__getitem__");
-    Py_XDECREF(method);
-    return method == NULL ? -1 : method != s->subscript;
-}
-
-static PyObject *iterate(PyObject *self)
-{
-    const state *s = memory_in(self)->state;
-    int own = has_own_items(self, s);
-    iterator *new;
-
-    if (own != 0)
-        return own == -1 ? NULL : PySeqIter_New(self);
-    new = PyObject_GC_New(iterator, s->iterator_type);
-    if (new == NULL)
-        return NULL;
-    Py_INCREF(self);
-    new->map = self;
-    new->position = 0;
-    PyObject_GC_Track((PyObject *)new);
-    return (PyObject *)new;
-}
-
-/* What is not there: the end of the map, which ends the iteration for good, or of its life. */
-static PyObject *no_next(iterator *it, PyObject **ended)
-{
-    if (cm_accessible_length(memory_in(it->map)) != -1) {
-        *ended = it->map;
-        it->map = NULL;
-    }
-    return NULL;
-}
-
-static PyObject *next_step(iterator *it, PyObject **ended)
-{
-    memory *m = memory_in(it->map);
-    PyObject *result;
-
-    if (it->position >= m->mapping.span->length)
-        return no_next(it, ended);
-    result = single(m, it->position);
-    if (result != NULL)
-        it->position++;
-    return result;
-}
-
-static PyObject *next_item(PyObject *self)
-{
-    iterator *it = (iterator *)self;
-    PyObject *result = NULL, *ended = NULL;
-
-    LOCK(self);
-    if (it->map != NULL)
-        result = next_step(it, &ended);
-    UNLOCK();
-    Py_XDECREF(ended);
-    return result;
-}
-
-static PyObject *length_hint(PyObject *self, PyObject *none)
-{
-    iterator *it = (iterator *)self;
-    Py_ssize_t length = it->map == NULL ? 0 : length_of(it->map);
-
-    (void)none;
-    if (length == -1)
-        return NULL;
-    return PyLong_FromSsize_t(length > it->position ? length - it->position : 0);
-}
-
-static PyObject *builtin_iter(void)
-{
-    PyObject *builtins = PyImport_ImportModule("builtins");
-    PyObject *result = builtins == NULL ? NULL : PyObject_GetAttrString(builtins, "iter");
-
-    Py_XDECREF(builtins);
-    return result;
-}
-
-static PyObject *reduce_iterator(PyObject *self, PyObject *none)
-{
-    iterator *it = (iterator *)self;
-    PyObject *function = builtin_iter();
-
-    (void)none;
-    if (function == NULL)
-        return NULL;
-    if (it->map == NULL)
-        return Py_BuildValue("N(())", function);
-    return Py_BuildValue("N(O)n", function, it->map, it->position);
-}
-
-static PyObject *set_iterator(PyObject *self, PyObject *state)
-{
-    Py_ssize_t position = PyLong_AsSsize_t(state);
-
-    if (position == -1 && PyErr_Occurred())
-        return NULL;
-    LOCK(self);
-    ((iterator *)self)->position = position < 0 ? 0 : position;
-    UNLOCK();
-    Py_RETURN_NONE;
-}
-
-static int clear_iterator(PyObject *self)
-{
-    Py_CLEAR(((iterator *)self)->map);
-    return 0;
-}
-
-static int traverse_iterator(PyObject *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((iterator *)self)->map);
-    return 0;
-}
-
-static void dealloc_iterator(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-
-    PyObject_GC_UnTrack(self);
-    clear_iterator(self);
-    PyObject_GC_Del(self);
-    Py_DECREF(type);
-}
-
-static PyMethodDef iterator_methods[] = {
-    {"__length_hint__", length_hint, METH_NOARGS, NULL},
-    {"__reduce__", reduce_iterator, METH_NOARGS, NULL},
-    {"__setstate__", set_iterator, METH_O, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot iterator_slots[] = {
-    {Py_tp_clear, (void *)clear_iterator},
-    {Py_tp_traverse, (void *)traverse_iterator},
-    {Py_tp_dealloc, (void *)dealloc_iterator},
-    {Py_tp_iter, (void *)PyObject_SelfIter},
-    {Py_tp_iternext, (void *)next_item},
-    {Py_tp_methods, iterator_methods},
-    {0, NULL},
-};
-
-#if PY_VERSION_HEX >= 0x030A0000
-#define SEALED (Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-#else
-#define SEALED 0        /* module.c does the rest */
-#endif
-
-PyType_Spec cm_iterator_spec = {
-    .name = "cffimmap._memory.iterator",
-    .basicsize = sizeof(iterator),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | SEALED,
-    .slots = iterator_slots,
-};
 
 /* ---- the class ---- */
 
@@ -581,7 +410,6 @@ static PyType_Slot slots[] = {
     {Py_tp_traverse, (void *)traverse},
     {Py_tp_dealloc, (void *)dealloc},
     {Py_tp_members, members},
-    {Py_tp_iter, (void *)iterate},
     {Py_mp_length, (void *)length_of},
     {Py_mp_subscript, (void *)subscript},
     {Py_mp_ass_subscript, (void *)assign},
@@ -593,8 +421,9 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
+/* The name is what messages of the interpreter show, the standard library's; its module is set in Python. */
 PyType_Spec cm_mmap_spec = {
-    .name = "cffimmap.mmap",
+    .name = "mmap.mmap",
     .basicsize = sizeof(holder),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = slots,

@@ -16,8 +16,7 @@
 
 /* What the module keeps. Pointers are NULL before Python has handed them over, and after the module was cleared. */
 typedef struct {
-    PyTypeObject *memory_type, *mmap_type, *iterator_type;
-    PyObject *subscript;        /* the class's own __getitem__ */
+    PyTypeObject *memory_type, *mmap_type;
     PyObject *make;             /* Python's __new__, and below its methods of the same names: the meaning of all arguments */
     PyObject *getitem, *setitem, *delitem;
     PyObject *failure;          /* makes an exception of an error and a function's name */
@@ -110,9 +109,9 @@ void cm_let_go(source *s);
 extern PyMethodDef cm_memory_methods[];
 extern PyGetSetDef cm_memory_attributes[];
 
-/* ---- items.c: indices, slices, iteration ---- */
+/* ---- items.c: the class mmap, its indices and slices ---- */
 
-extern PyType_Spec cm_mmap_spec, cm_iterator_spec;
+extern PyType_Spec cm_mmap_spec;
 
 PyObject *cm_octet(memory *m, Py_ssize_t index);
 int cm_put(memory *m, PyObject *index, PyObject *value);

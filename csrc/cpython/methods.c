@@ -565,14 +565,21 @@ static PyObject *advise_step(memory *m, PyObject *const *arguments, Py_ssize_t c
 static PyObject *set_name_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
     const char *name;
+    int code, again;
 
     if (check_count("set_name", count, 1) == -1)
         return NULL;
     name = PyBytes_AsString(arguments[0]);
     if (name == NULL)
         return NULL;
-    RUN(cm_run_set_name(&m->mapping, name), "cm_set_name");
-    Py_RETURN_NONE;
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        code = cm_run_set_name(&m->mapping, name);
+        Py_END_ALLOW_THREADS
+        /* A kernel that knows no names: so does the standard library's method nothing outside development mode. */
+        again = code == CM_UNSUPPORTED ? 0 : cm_answered(m, code, "cm_set_name");
+    } while (again == 1);
+    return none_or_error(again);
 }
 
 STEP(move)

@@ -95,15 +95,10 @@ static int execute(PyObject *module)
     s->part = 1 << 26;
     s->quick = 1;
     s->memory_type = add_type(module, &cm_memory_spec);
-    s->iterator_type = add_type(module, &cm_iterator_spec);
     s->mmap_type = add_type(module, &cm_mmap_spec);
-    if (s->memory_type == NULL || s->iterator_type == NULL || s->mmap_type == NULL)
+    if (s->memory_type == NULL || s->mmap_type == NULL)
         return -1;
     forbid_construction(s->memory_type);
-    forbid_construction(s->iterator_type);
-    s->subscript = PyObject_GetAttrString((PyObject *)s->mmap_type, "__getitem__");
-    if (s->subscript == NULL)
-        return -1;
     return PyObject_SetAttrString(module, "mmap", (PyObject *)s->mmap_type);
 }
 
@@ -113,8 +108,6 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(s->memory_type);
     Py_VISIT(s->mmap_type);
-    Py_VISIT(s->iterator_type);
-    Py_VISIT(s->subscript);
     Py_VISIT(s->make);
     Py_VISIT(s->getitem);
     Py_VISIT(s->setitem);
@@ -129,8 +122,6 @@ static int clear(PyObject *module)
 
     Py_CLEAR(s->memory_type);
     Py_CLEAR(s->mmap_type);
-    Py_CLEAR(s->iterator_type);
-    Py_CLEAR(s->subscript);
     Py_CLEAR(s->make);
     Py_CLEAR(s->getitem);
     Py_CLEAR(s->setitem);

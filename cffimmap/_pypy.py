@@ -1,0 +1,1011 @@
+"""`Memory` on PyPy, in Python over cffi, and how a map holds it.
+
+The mapping is a struct of C (csrc/cffimmap.h), which knows at any time what is mapped. What Python keeps of it is made
+anew from there when it does not fit, so that an exception between any two steps leaves nothing half done. Destructors
+are functions of C, which no signal handler interrupts.
+
+Nobody counts who has an address: collecting is no counting, and another thread may stand between its check and its
+access. So the pages are never taken away under anyone: others are put in their place, and the addresses go back when
+the last object that has them has died. An access looks at the length before and after it, and repeats itself if
+that has changed; what it read or wrote meanwhile was of pages that are nobody's. Where pages cannot be replaced
+(Windows) each access is a call of C that is counted.
+
+The position lies in the struct and moves on by comparing and exchanging in C: who comes too late tries again where it
+is by then. There is no lock that an exception or a fork could leave.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import _count as _other_threads
+from collections.abc import Callable, Iterable, Iterator
+from gc import collect
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from cffimmap._native import (
+    ABSENT,
+    CLOSED_MESSAGE,
+    RESIZED_MESSAGE,
+    Pointer,
+    ask_twice,
+    check,
+    failure,
+    ffi,
+    lib,
+)
+
+if sys.platform == "win32":
+    from cffimmap._windows import crowded
+else:
+    from cffimmap._unix import crowded
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from cffimmap._request import Request
+
+    _Bufferable = object
+else:
+    try:
+        # C extensions take a class's `__buffer__` into account only if it derives from this one.
+        from __pypy__.bufferable import bufferable as _Bufferable
+    except ImportError:
+        _Bufferable = object
+
+_Class = TypeVar("_Class", bound=type)
+
+BLANKS: Final = bool(lib.CM_BLANKS)
+BUSY: Final = lib.CM_BUSY
+GONE: Final = lib.CM_GONE
+
+# See CM_FAILED in cffimmap.h.
+_FAILED: Final = -16
+
+# PyPy before 8, whichever Python it is, gives `re` and `struct` iterators the bare address of a buffer and keeps
+# nothing alive for it: exported addresses are never given back there.
+_BARE_ADDRESSES: Final = sys.pypy_version_info < (8,)  # type: ignore[attr-defined, unused-ignore]
+
+# PyBUF_FULL_RO: what a memoryview asks for, which keeps what it got. From PyPy 8 on, others that keep the address keep
+# the object alive for it, and no more (`re`, 8.0.1).
+_FULL: Final = 0x11C
+
+# From so many bytes on a call lets other threads run meanwhile, and is counted, as it may take its time.
+LONG = 1 << 16
+
+# What it does at once: signals and other threads are served in between.
+PART = 1 << 26
+
+# Anonymous memory weighs its length with the collector. The pages of a file can be had again at any time: beyond this
+# many bytes their weight would only make it run at every other map.
+_GREATEST_WEIGHT: Final = 1 << 20
+
+# How often a fork waits for another thread's close or resize before it takes it for an entry that Ctrl-C has left.
+_PATIENCE: Final = 2000
+
+_READ_ONLY: Final = "mmap can't modify a readonly memory map."
+
+_SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
+
+_MAPPING: Final = ffi.typeof("cm_mapping *")
+_SPAN: Final = ffi.typeof("cm_span *")
+_octets: Final = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def tune(long: int | None = None, part: int | None = None, quick: bool | None = None) -> None:  # noqa: ARG001
+    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`. None is as before."""
+    global LONG, PART
+    if long is not None:
+        LONG = long
+    if part is not None:
+        PART = part
+
+
+# ---- the collector ----
+
+# What is told to the collector without an object that it is told of.
+_SCALE: Final = ffi.gc(ffi.new("char *"), lib.cm_span_end, 0)
+ffi.gc(_SCALE, None)
+
+
+def _weigh(weight: int) -> None:
+    """Tells the collector that so many bytes have come, or gone if negative."""
+    ffi.gc(_SCALE, None, weight)
+
+
+class _Epoch:
+    """The time between two collections. It is over as soon as `over` has something in it.
+
+    The collector forgets at each one what it was told. To tell it then that a weight is gone would let it rest until
+    that much garbage has come.
+    """
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over: list[Pointer] = []
+        # Found dead by the next collection.
+        ffi.gc(ffi.new("char *"), self.over.append, 0)
+
+
+_epoch = _Epoch()
+
+
+def _now() -> _Epoch:
+    global _epoch
+    if _epoch.over:
+        _epoch = _Epoch()
+    return _epoch
+
+
+# ---- forks ----
+
+# The mappings that are being closed or resized. A child that is born in the midst of it would have half of it for ever.
+_changing: list[Pointer] = []
+
+
+def _wait_for_changes() -> None:
+    for _ in range(_PATIENCE):
+        if not _changing:
+            return
+        lib.cm_pause()
+    del _changing[:]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_wait_for_changes)
+
+
+# ---- arguments ----
+
+
+def _view(data: Any) -> memoryview:
+    """The memory of a bytes-like object without gaps."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        if hasattr(type(data), "__buffer__"):
+            raise
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return view
+
+
+def _copy(data: Any) -> bytes:
+    """A copy of it, as another thread may change the original."""
+    with _view(data) as view:
+        return bytes(view)
+
+
+def _clipped(value: int, length: int) -> int:
+    """A start or an end as slices understand it, within [0, length]."""
+    return max(value + length, 0) if value < 0 else min(value, length)
+
+
+def _checked(answer: int, function: str | None = None) -> int:
+    """The answer of a function that returns a position, unless it is an error."""
+    if answer <= _FAILED:
+        raise failure(_FAILED - answer, function)
+    return answer
+
+
+def _parts(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The range of bytes in parts, each as its start and its end."""
+    for part in range(start, stop, PART):
+        yield part, min(part + PART, stop)
+
+
+def _search_parts(start: int, stop: int, count: int, backwards: bool) -> Iterator[tuple[int, int]]:
+    """The same for a needle of `count` bytes: they overlap by what a match may straddle. There is at least one."""
+    step = max(PART, count)
+    if backwards:
+        for end in range(stop, max(start + count - 1, start), -step) or (stop,):
+            yield max(end - step - count + 1, start), end
+    else:
+        for part in range(start, max(stop - count + 1, start + 1), step):
+            yield part, min(part + step + count - 1, stop)
+
+
+# ---- the memory ----
+
+
+def _new_span(weight: int) -> Pointer:
+    span = ffi.new(_SPAN)
+    # Other threads access the memory, and nobody counts them.
+    span.kept = BLANKS
+    return ffi.gc(span, lib.cm_span_end, weight)
+
+
+def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
+    """Moves the position on from where it was seen to be. False if it is elsewhere by now."""
+    if _other_threads():
+        return lib.cm_move_on(mapping, start, stop) == 0
+    # A tenth of the time, and whole as nobody else is there to come in between.
+    if mapping.position != start:
+        return False
+    mapping.position = stop
+    return True
+
+
+class _Window:
+    """A span as it is accessed.
+
+    Attributes:
+        owner: the span. Its `length` is the truth, which changes at any time.
+        pointer: its bytes as integers.
+        buffer: its bytes as bytes, the first `size` of them.
+    """
+
+    __slots__ = ("buffer", "owner", "pointer", "size")
+
+    def __init__(self, owner: Pointer) -> None:
+        range_ = owner.range
+        size = range_.length
+        self.owner = owner
+        self.pointer = range_.base
+        self.buffer = ffi.buffer(range_.base, size)
+        self.size: int = size
+
+
+# Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
+_NOTHING: Final = _Window(_new_span(0))
+
+
+class Memory:
+    """One mapping of memory: see the Protocol in _native.py."""
+
+    __slots__ = (
+        "_epoch",
+        "_lent",
+        "_mapping",
+        "_owners",
+        "_readable",
+        "_tag",
+        "_told",
+        "_window",
+        "access",
+        "anonymous",
+        "copies",
+        "offset",
+        "tracked",
+        "writable",
+    )
+
+    def __init__(self, request: Request) -> None:
+        protection = request.protection
+        self.access = protection.access
+        self.offset = request.offset
+        self.anonymous = request.file == -1
+        self.tracked = request.track
+        self.writable = protection.writable
+        self.copies = protection.private
+        self._readable = protection.readable
+
+        mapping = ffi.new(_MAPPING)
+        mapping.file = mapping.section = -1
+        mapping.closed = 1
+        mapping.offset = request.offset
+        mapping.prot = protection.prot
+        mapping.flags = protection.flags
+        mapping.anonymous = self.anonymous
+        mapping.copies = self.copies
+        self._tag = None if request.tag is None else ffi.new("wchar_t[]", request.tag)
+        if self._tag is not None:
+            mapping.tag = self._tag
+
+        self._epoch = _now()
+        self._told = self._weight(request.length)
+        owner = _new_span(self._told)
+        mapping.span = owner
+        self._mapping = ffi.gc(mapping, lib.cm_mapping_end, 0)
+        # The spans that are the mapping's, or may become it.
+        self._owners = [owner]
+        # Those whose addresses somebody may have who keeps this object alive and nothing else.
+        self._lent: list[Pointer] = []
+        self._window = _NOTHING
+
+    def _open(self, request: Request) -> None:
+        mapping = self._mapping
+        code = ask_twice(
+            lambda: lib.cm_mapping_open(mapping, request.file, request.track, request.length, request.whole)
+        )
+        if code == lib.CM_SHORT:
+            raise ValueError("mmap length is greater than file size")
+        if code != 0:
+            raise self._failure(code)
+
+    def _failure(self, code: int) -> OSError:
+        return failure(code, ffi.string(self._mapping.failed).decode("ascii"))
+
+    # ---- what is mapped now ----
+
+    @property
+    def closed(self) -> bool:
+        return self._mapping.closed != 0
+
+    @property
+    def position(self) -> int:
+        return self._mapping.position  # type: ignore[no-any-return]
+
+    @property
+    def tag(self) -> str | None:
+        if self._tag is None or self._mapping.tag == ffi.NULL:
+            return None
+        return ffi.string(self._tag)  # type: ignore[no-any-return]
+
+    @property
+    def length(self) -> int:
+        length: int = self._window.owner.length
+        while not length:
+            length = self._owner().length
+        return length
+
+    @property
+    def accessible_length(self) -> int:
+        length: int = self._window.owner.length
+        while not length:
+            self._look()
+            length = self._accessible_owner().length
+        return length
+
+    def _owner(self) -> Pointer:
+        """The mapping's span, once nobody is changing it.
+
+        Raises:
+            ValueError: the map is closed.
+        """
+        mapping = self._mapping
+        while True:
+            # Of a copy, as other threads change the list. What is in neither has no length and must not be touched.
+            for owner in self._owners[:]:
+                if owner == mapping.span and owner.length:
+                    return owner
+            # Nothing is to be done: it is the answer that tells.
+            idle = lib.cm_run_load(mapping, 0, 0, ffi.NULL) == 0
+            if mapping.closed or (idle and not self._has_length()):
+                raise ValueError(CLOSED_MESSAGE)
+            if not idle:
+                lib.cm_pause()
+
+    def _has_length(self) -> bool:
+        """Whether there is a span with a length. In a child that was born in the midst of a change there may be none."""
+        return any(owner.length for owner in self._owners[:])
+
+    def _accessible_owner(self) -> Pointer:
+        owner = self._owner()
+        if not self._readable:
+            raise TypeError("mmap can't access memory without PROT_READ or PROT_WRITE.")
+        return owner
+
+    def _current(self) -> _Window:
+        """The window on what is mapped now, made anew if it does not fit. Where pages can be replaced only."""
+        owner = self._accessible_owner()
+        window = self._window
+        if window.owner is owner and owner.length <= window.size:
+            return window
+        # First, so that an exception between the two leaves a window from which it is done again.
+        self._forget(window.owner)
+        self._window = window = _Window(owner)
+        return window
+
+    def _look(self) -> None:
+        """Makes the window fit, so that the next access finds it."""
+        if BLANKS and self._readable:
+            self._current()
+
+    def _forget(self, owner: Pointer) -> None:
+        """Lets go of a span that was the mapping's and is no more, which it never will be again."""
+        if owner != self._mapping.span and owner in self._owners:
+            try:
+                self._owners.remove(owner)
+            except ValueError:
+                # Another thread was quicker.
+                return
+
+    def _changed(self) -> ValueError:
+        """What to raise for a call that has met no such range of bytes."""
+        return ValueError(CLOSED_MESSAGE if self.closed else RESIZED_MESSAGE)
+
+    # ---- calls that are counted ----
+
+    def _ask(self, call: Callable[..., int], *arguments: Any) -> int:
+        """What a call of C answers while nobody closes or resizes; GONE if the range of bytes is not there."""
+        mapping = self._mapping
+        answer = call(mapping, *arguments)
+        while answer == BUSY:
+            lib.cm_pause()
+            answer = call(mapping, *arguments)
+        return answer
+
+    def _run(self, call: Callable[..., int], *arguments: Any) -> int:
+        """The same, but that the range must be there."""
+        answer = self._ask(call, *arguments)
+        if answer == GONE:
+            raise self._changed()
+        return answer
+
+    def _load(self, start: int, stop: int, length: int) -> bytes | None:
+        """The bytes [start, stop) of a map that has this length; None if it has another by now."""
+        if not BLANKS:
+            return self._load_counted(start, stop)
+        window = self._current()
+        if stop - start >= LONG:
+            self._populate(start, stop)
+        data: bytes = window.buffer[start:stop]
+        # Shorter if the window was made for less.
+        return data if window.owner.length == length and len(data) == stop - start else None
+
+    def _load_counted(self, start: int, stop: int) -> bytes | None:
+        target = _octets("unsigned char[]", stop - start)
+        for part, end in _parts(start, stop):
+            code = self._ask(lib.cm_run_load, part, end - part, target + (part - start))
+            if code == GONE and not self.closed:
+                return None
+            if code == GONE:
+                raise ValueError(CLOSED_MESSAGE)
+            check(code)
+        return bytes(ffi.buffer(target, stop - start))
+
+    def _populate(self, start: int, stop: int) -> None:
+        """Brings in what is read under the interpreter's lock then. What it cannot do, the access does or reports."""
+        for part, end in _parts(start, stop):
+            lib.cm_run_populate(self._mapping, part, end - part)
+
+    def _store(self, start: int, data: Any) -> None:
+        """Writes all of it, which may lie in the same memory."""
+        self._look()
+        with _view(data) as view, ffi.from_buffer(view) as source:
+            octets = ffi.cast("unsigned char *", source)
+            for part, end in self._in_order(self._owner().range.base + start > octets, view.nbytes):
+                check(self._run(lib.cm_run_store, start + part, octets + part, end - part))
+
+    def _in_order(self, backwards: bool, count: int) -> Iterable[tuple[int, int]]:
+        """The parts of a copy so that none overwrites what is still to be read."""
+        return reversed(list(_parts(0, count))) if backwards else _parts(0, count)
+
+    # ---- a sequence ----
+
+    def octet(self, index: int) -> int:
+        window = self._window
+        length = window.owner.length
+        position = index + length if index < 0 else index
+        if 0 <= position < length:
+            octet: int = window.pointer[position]
+            if window.owner.length == length:
+                return octet
+        return self._octet(index)
+
+    def _octet(self, index: int) -> int:
+        while True:
+            length = self.accessible_length
+            position = index + length if index < 0 else index
+            if not 0 <= position < length:
+                raise IndexError("mmap index out of range")
+            data = self._load(position, position + 1, length)
+            if data is not None:
+                return data[0]
+
+    def put(self, index: int, value: int) -> None:
+        window = self._window
+        length = window.owner.length
+        if 0 <= index < length and 0 <= value <= 255 and self.writable:
+            window.pointer[index] = value
+            if window.owner.length == length:
+                return
+        self._put(index, value)
+
+    def _put(self, index: int, value: int) -> None:
+        if not self.writable:
+            raise TypeError(_READ_ONLY)
+        if not 0 <= value <= 255:
+            raise ValueError("mmap item value must be in range(0, 256)")
+        self._look()
+        while True:
+            length = self.accessible_length
+            position = index + length if index < 0 else index
+            if not 0 <= position < length:
+                raise IndexError("mmap index out of range")
+            code = self._ask(lib.cm_run_store, position, _SINGLE_BYTES[value], 1)
+            if code != GONE:
+                check(code)
+                return
+
+    def slice(self, key: slice) -> bytes:
+        if key.step is None:
+            window = self._window
+            length = window.owner.length
+            start = 0 if key.start is None else key.start
+            stop = length if key.stop is None else key.stop
+            if 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
+                data: bytes = window.buffer[start:stop]
+                if window.owner.length == length:
+                    return data
+        return self._slice(key)
+
+    def _slice(self, key: slice) -> bytes:
+        while True:
+            length = self.accessible_length
+            start, stop, step = key.indices(length)
+            if step == 1:
+                data = self._load(start, max(start, stop), length)
+            else:
+                data = self._gather(start, step, len(range(start, stop, step)))
+            if data is not None:
+                return data
+
+    def _gather(self, start: int, step: int, count: int) -> bytes | None:
+        if count == 0:
+            return b""
+        target = _octets("unsigned char[]", count)
+        code = self._ask(lib.cm_run_gather, start, step, count, target)
+        if code == GONE:
+            return None
+        check(code)
+        return bytes(ffi.buffer(target, count))
+
+    def assign(self, key: slice, data: Buffer) -> None:
+        if data.__class__ is bytes:
+            start, stop, count = key.start, key.stop, len(data)  # type: ignore[arg-type]
+            if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
+                window = self._window
+                length = window.owner.length
+                if (
+                    0 <= start <= stop <= length
+                    and stop <= window.size
+                    and stop - start == count
+                    and self.writable
+                ):
+                    window.buffer[start:stop] = data
+                    if window.owner.length == length:
+                        return
+        self._assign(key, data)
+
+    def _assign(self, key: slice, data: Any) -> None:
+        if not self.writable:
+            raise TypeError(_READ_ONLY)
+        with _view(data) as view:
+            start, stop, step = key.indices(self.accessible_length)
+            count = len(range(start, stop, step))
+            if view.nbytes != count:
+                raise IndexError("mmap slice assignment is wrong size")
+            if step == 1:
+                self._store(start, view)
+            elif count:
+                with ffi.from_buffer(view) as source:
+                    octets = ffi.cast("unsigned char *", source)
+                    check(self._run(lib.cm_run_scatter, start, step, count, octets))
+
+    # ---- a file ----
+
+    def read(self, count: int) -> bytes:
+        mapping, window = self._mapping, self._window
+        length = window.owner.length
+        start = mapping.position
+        stop = start + count if 0 <= count < length - start else length
+        if start < stop <= window.size and stop - start < LONG:
+            data: bytes = window.buffer[start:stop]
+            if window.owner.length == length and _move_on(mapping, start, stop):
+                return data
+        return self._read(count)
+
+    def _read(self, count: int) -> bytes:
+        mapping = self._mapping
+        while True:
+            length = self.accessible_length
+            start = mapping.position
+            stop = start + count if 0 <= count < length - start else length
+            if stop <= start:
+                return b""
+            if _move_on(mapping, start, stop):
+                return self._taken(start, stop)
+
+    def _taken(self, start: int, stop: int) -> bytes:
+        """The bytes that the position has moved over; if the map has shrunk, what there is of them."""
+        try:
+            while True:
+                length = self.accessible_length
+                data = self._load(start, max(start, min(stop, length)), length)
+                if data is not None:
+                    return data
+        except BaseException:
+            _move_on(self._mapping, stop, start)
+            raise
+
+    def read_byte(self) -> int:
+        mapping, window = self._mapping, self._window
+        length = window.owner.length
+        position = mapping.position
+        if position < length:
+            octet: int = window.pointer[position]
+            if window.owner.length == length and _move_on(mapping, position, position + 1):
+                return octet
+        return self._read_byte()
+
+    def _read_byte(self) -> int:
+        data = self._read(1)
+        if not data:
+            raise ValueError("read byte out of range")
+        return data[0]
+
+    def readline(self) -> bytes:
+        mapping, window = self._mapping, self._window
+        length = window.owner.length
+        start = mapping.position
+        if start < length:
+            limit = start + LONG if length - start > LONG else length
+            stop = lib.cm_take_line(mapping, window.pointer, start, limit, length)
+            if stop >= 0:
+                if stop <= window.size:
+                    line: bytes = window.buffer[start:stop]
+                    if window.owner.length == length:
+                        return line
+                return self._taken(start, stop)
+        return self._readline()
+
+    def _readline(self) -> bytes:
+        mapping = self._mapping
+        while True:
+            length = self.accessible_length
+            start = mapping.position
+            if start >= length:
+                return b""
+            stop = self._line_end(start, length)
+            if stop is not None and _move_on(mapping, start, stop):
+                return self._taken(start, stop)
+
+    def _line_end(self, start: int, end: int) -> int | None:
+        """The position after the next newline in [start, end), or `end`; None if the map has shrunk meanwhile."""
+        for part, limit in _parts(start, end):
+            stop = self._ask(lib.cm_run_line_end, part, limit)
+            if stop == GONE:
+                return None
+            # The end of a part may be that of a line.
+            if _checked(stop) < limit or (limit < end and self.octet(limit - 1) == 10):
+                return stop
+        return end
+
+    def write(self, data: Buffer) -> int:
+        if data.__class__ is bytes:
+            count = len(data)  # type: ignore[arg-type]
+            mapping, window = self._mapping, self._window
+            length = window.owner.length
+            start = mapping.position
+            stop = start + count
+            if stop <= length and stop <= window.size and count < LONG and self.writable:
+                if _move_on(mapping, start, stop):
+                    window.buffer[start:stop] = data
+                    if window.owner.length != length:
+                        self._write_at(start, data, count)
+                    return count
+        return self._write(data)
+
+    def _write(self, data: Buffer) -> int:
+        with _view(data) as view:
+            count = view.nbytes
+            self._write_at(self._reserve(count, "data out of range"), view, count)
+        return count
+
+    def _reserve(self, count: int, message: str) -> int:
+        """Moves the position over what is to be written, which others leave alone then. Where that starts."""
+        mapping = self._mapping
+        while True:
+            length = self.length
+            if not self.writable:
+                raise TypeError(_READ_ONLY)
+            start: int = mapping.position
+            if count > length - start:
+                raise ValueError(message)
+            if _move_on(mapping, start, start + count):
+                return start
+
+    def _write_at(self, start: int, data: Any, count: int) -> None:
+        """Writes what the position has moved over, or puts it back."""
+        try:
+            self._store(start, data)
+        except BaseException:
+            _move_on(self._mapping, start + count, start)
+            raise
+
+    def write_byte(self, octet: int) -> None:
+        mapping, window = self._mapping, self._window
+        length = window.owner.length
+        position = mapping.position
+        if position < length and self.writable and _move_on(mapping, position, position + 1):
+            window.pointer[position] = octet
+            if window.owner.length != length:
+                self._write_at(position, _SINGLE_BYTES[octet], 1)
+        else:
+            self._write_at(self._reserve(1, "write byte out of range"), _SINGLE_BYTES[octet], 1)
+
+    def seek(self, distance: int, origin: int) -> int:
+        mapping = self._mapping
+        while True:
+            length = self.length
+            here: int = mapping.position
+            if origin == 0:
+                position = distance
+            elif origin == 1:
+                position = here + distance
+            elif origin == 2:
+                position = length + distance
+            else:
+                raise ValueError("unknown seek type")
+            if not 0 <= position <= length:
+                raise ValueError("seek out of range")
+            if origin != 1:
+                mapping.position = position
+                return position
+            if _move_on(mapping, here, position):
+                return position
+
+    def tell(self) -> int:
+        self.length  # noqa: B018, raises for a closed map
+        return self._mapping.position  # type: ignore[no-any-return]
+
+    def size(self) -> int:
+        length = self.length
+        if not self.tracked:
+            raise ValueError("can't get size with trackfd=False")
+        if self.anonymous:
+            return length
+        return _checked(self._run(lib.cm_run_size), "cm_status")
+
+    # ---- search ----
+
+    def find(self, needle: Buffer, start: int | None, end: int | None, backwards: bool) -> int:
+        sought = needle if needle.__class__ is bytes else _copy(needle)
+        count = len(sought)  # type: ignore[arg-type]
+        while True:
+            length = self.accessible_length
+            stop = length if end is None else _clipped(end, length)
+            if start is None:
+                first = self._mapping.position
+            else:
+                first = start if start > length else _clipped(start, length)
+            if first + count > stop:
+                return ABSENT
+            if not BLANKS or stop - first >= LONG:
+                return self._find(sought, first, stop, backwards)
+            # Too short to be counted: closed meanwhile, it meets zeros.
+            window = self._current()
+            if backwards:
+                found = lib.cm_rfind(window.pointer, first, stop, sought, count)
+            else:
+                found = lib.cm_find(window.pointer, first, stop, sought, count)
+            if window.owner.length == length:
+                return _checked(found)
+
+    def _find(self, sought: Any, first: int, stop: int, backwards: bool) -> int:
+        count = len(sought)
+        for part, end in _search_parts(first, stop, count, backwards):
+            found = _checked(self._run(lib.cm_run_find, part, end, sought, count, backwards))
+            if found != ABSENT:
+                return found
+        return ABSENT
+
+    # ---- memory ----
+
+    def move(self, target: int, source: int, count: int) -> None:
+        length = self.length
+        if not self.writable:
+            raise TypeError(_READ_ONLY)
+        room = length - count
+        if count < 0 or not 0 <= target <= room or not 0 <= source <= room:
+            raise ValueError("source, destination, or count out of range")
+        for part, end in self._in_order(target > source, count):
+            check(self._run(lib.cm_run_move, target + part, source + part, end - part))
+
+    def sync(self, start: int, count: int, flags: int, with_file: bool) -> None:
+        check(self._run(lib.cm_run_sync, start, count, flags), "cm_sync")
+        if with_file:
+            check(self._run(lib.cm_run_sync_file), "cm_sync_file")
+
+    def advise(self, start: int, count: int, advice: int) -> None:
+        check(self._run(lib.cm_run_advise, start, count, advice), "cm_advise")
+
+    def set_name(self, name: bytes) -> None:
+        check(self._run(lib.cm_run_set_name, name), "cm_set_name")
+
+    # ---- lifetime ----
+
+    def _change(self, call: Callable[..., int], *arguments: Any) -> int:
+        """Calls what closes or resizes, once no other call runs. Ctrl-C ends the waiting."""
+        mapping = self._mapping
+        while True:
+            _changing.append(mapping)
+            try:
+                code = call(mapping, *arguments)
+            finally:
+                _let_go(mapping)
+            if code != BUSY:
+                return code
+            lib.cm_pause()
+
+    def close(self) -> None:
+        code = self._change(lib.cm_mapping_close)
+        if code != 0:
+            raise self._failure(code)
+        told, self._told = self._told, 0
+        if told and not self._epoch.over:
+            _weigh(-told)
+
+    def resize(self, length: int, objection: Exception | None) -> None:
+        before = self.length
+        if objection is not None:
+            raise objection
+        self._look()
+        fresh = _new_span(0)
+        self._owners.append(fresh)
+        try:
+            code = ask_twice(lambda: self._change(lib.cm_mapping_resize, length, fresh))
+        finally:
+            if fresh.range.base == ffi.NULL:
+                self._owners.remove(fresh)
+        if code == GONE:
+            raise ValueError(CLOSED_MESSAGE)
+        if code != 0:
+            raise self._failure(code)
+        self._tell(self._weight(length) - self._weight(before))
+        self._look()
+
+    def _weight(self, length: int) -> int:
+        return length if self.anonymous else min(length, _GREATEST_WEIGHT)
+
+    def _tell(self, weight: int) -> None:
+        """Tells the collector that so many bytes more have come."""
+        if weight <= 0:
+            return
+        if self._epoch.over:
+            self._epoch, self._told = _now(), 0
+        self._told += weight
+        _weigh(weight)
+
+    def export(self, flags: int) -> memoryview:
+        """A view of the memory, whose addresses last as long as it does."""
+        while True:
+            owner = self._accessible_owner()
+            length = owner.length
+            owner.kept = 1
+            if _BARE_ADDRESSES:
+                owner.bare = 1
+            elif flags & _FULL != _FULL and owner not in self._lent:
+                self._lent.append(owner)
+            # The destructor is there for what it keeps alive. It does nothing, and no code of Python.
+            pointer = ffi.gc(owner.range.base, owner.__ne__, 0)
+            view = memoryview(ffi.buffer(pointer, length))
+            if length and self._still_has(owner, length):
+                return view if self.writable else view.toreadonly()
+
+    def _still_has(self, owner: Pointer, length: int) -> bool:
+        """Whether a span that is kept by now has a length that was read before."""
+        if not BLANKS:
+            # Whoever takes memory away looks first whether it is kept: who comes between two calls has seen it.
+            self._run(lib.cm_run_load, 0, 0, ffi.NULL)
+        return bool(owner.length == length)
+
+
+def _let_go(mapping: Pointer) -> None:
+    try:
+        _changing.remove(mapping)
+    except ValueError:
+        # A fork has lost its patience.
+        return
+
+
+# ---- how a map holds it ----
+
+
+class Base(_Bufferable):
+    """What the class mmap derives from: it holds the memory, exports it, and iterates over it."""
+
+    # A name that no subclass has by chance, not even one that is called Base.
+    __slots__ = ("__cffimmap_memory", "__weakref__")
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
+        return memory_of(self).export(flags)
+
+    def __release_buffer__(self, buffer: memoryview, /) -> None:
+        """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        own = type(self).__getitem__ is _getitem  # type: ignore[attr-defined]
+        return _Iterator(self) if own else _ItemIterator(self)
+
+
+_getitem: Any = None
+
+
+def finished(cls: _Class) -> _Class:
+    """The class mmap itself, which is known from here on."""
+    global _getitem
+    _getitem = cls.__getitem__  # type: ignore[attr-defined]
+    cls.__module__ = "cffimmap"
+    return cls
+
+
+def memory_of(m: Any) -> Memory:
+    """What a map holds."""
+    return m._Base__cffimmap_memory  # type: ignore[no-any-return]
+
+
+def new(cls: Any, memory: Memory) -> Any:
+    """An object of a class that derives from mmap."""
+    m = _Bufferable.__new__(cls)
+    m._Base__cffimmap_memory = memory
+    return m
+
+
+def open_memory(request: Request) -> Memory:
+    """Makes the mapping that was asked for.
+
+    Args:
+        request: what is to be mapped, its length and offset in bytes.
+
+    Raises:
+        OSError: as the system answers.
+        ValueError: the file has become shorter.
+    """
+    memory = Memory(request)
+    memory._open(request)
+    if request.track and not memory.anonymous and crowded(memory._mapping.file):
+        collect()
+    return memory
+
+
+class _Iterator:
+    """Iterates as the standard library's sequence iterator does; ten times as fast as a generator."""
+
+    __slots__ = ("_map", "_position")
+
+    _map: Any
+
+    def __init__(self, mapped: Any) -> None:
+        # None once it is exhausted.
+        self._map = mapped
+        self._position = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        mapped, position = self._map, self._position
+        if mapped is None:
+            raise StopIteration
+        try:
+            octet = memory_of(mapped).octet(position)
+        except IndexError:
+            self._map = None
+            raise StopIteration from None
+        self._position = position + 1
+        return _SINGLE_BYTES[octet]
+
+    def __length_hint__(self) -> int:
+        return 0 if self._map is None else max(len(self._map) - self._position, 0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._map is None:
+            return iter, ((),)
+        return iter, (self._map,), self._position
+
+    def __setstate__(self, position: int) -> None:
+        self._position = max(position, 0)
+
+
+class _ItemIterator(_Iterator):
+    """The same over the items that a subclass has in the place of the memory's."""
+
+    __slots__ = ()
+
+    def __next__(self) -> Any:
+        mapped, position = self._map, self._position
+        if mapped is None:
+            raise StopIteration
+        try:
+            item = mapped[position]
+        except (IndexError, StopIteration):
+            self._map = None
+            raise StopIteration from None
+        self._position = position + 1
+        return item
