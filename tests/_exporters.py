@@ -92,8 +92,8 @@ EXPORTERS = [
     Exporter("ctypes array", lambda m: (ctypes.c_char * len(m)).from_buffer(m)),
     Exporter("ctypes number", lambda m: ctypes.c_uint64.from_buffer(m, 8)),
     Exporter("cffi from_buffer", ffi.from_buffer, lambda held: bytes(ffi.buffer(held))),
-    # From CPython 3.12 on no bytes can be had from a PickleBuffer of a class written in Python; PyPy 8 asks the map anew.
-    Exporter("PickleBuffer", _pickle_buffer, _nothing if PYPY_8 or sys.version_info >= (3, 12) else bytes),
+    # PyPy 8 asks the map anew when it is read.
+    Exporter("PickleBuffer", _pickle_buffer, _nothing if PYPY_8 else bytes),
 ]
 if numpy is not None:
     EXPORTERS += [

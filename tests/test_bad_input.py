@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _buffers import Buffer
+from _faults import Faulty, needs_faults
 from _files import (
     GRANULARITY,
     PAGE,
     SIZE,
-    FakeLibrary,
     close_behind_the_back,
     each_call,
     everything_open,
@@ -25,13 +26,15 @@ from _files import (
 from _needs import constant, needs
 
 import cffimmap
-from cffimmap import ACCESS_DEFAULT, ACCESS_READ, _native
+from cffimmap import ACCESS_DEFAULT, ACCESS_READ
+from cffimmap._native import WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
+    from _calls import Call
     from conftest import Raises
 
 CLOSED = "mmap closed or invalid"
@@ -44,11 +47,8 @@ NO_SECTION = 1006
 NO_VIEW = 5
 
 
-class Meddler(_native.Base):  # type: ignore[misc]
-    """An integer or bytes-like object that does something to the map when it is asked for its value.
-
-    The base makes it a buffer on CPython <= 3.11 too.
-    """
+class Meddler(Buffer):  # type: ignore[misc]
+    """An integer or bytes-like object that does something to the map when it is asked for its value."""
 
     def __init__(self, meddle: Callable[[], object], value: Any) -> None:
         self.meddle = meddle
@@ -497,35 +497,30 @@ class TestNoDescriptorLeft:
 
 class TestFilesThatChange:
     @pytest.fixture
-    def before_mapping(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> Callable[[int], None]:
+    def resized_meanwhile(self, path: Path) -> Callable[[int], Faulty]:
         """Lets another process change the file's size between the look at it and the mapping.
 
         On Windows the mapping begins with a section, which keeps the file from becoming shorter.
         """
-        name = "cm_make_section" if _native.WINDOWS else "cm_map"
 
-        def resize(size: int) -> None:
-            real = getattr(_native.lib, name)
+        def resized(size: int) -> Faulty:
+            def before(call: Call) -> None:
+                if call.arguments.get("fd") != -1:
+                    os.truncate(path, size)
 
-            def function(*arguments: Any) -> int:
-                os.truncate(path, size)
-                answer: int = real(*arguments)
-                return answer
+            return Faulty(CreateFileMappingW=before) if WINDOWS else Faulty(mmap=before)
 
-            library = FakeLibrary(_native.lib)
-            setattr(library, name, function)
-            monkeypatch.setattr("cffimmap._mapping.lib", library)
+        return resized
 
-        return resize
-
+    @needs_faults
     def test_file_that_grows_before_it_is_mapped(
-        self, ours: ModuleType, file: Any, before_mapping: Callable[[int], None]
+        self, ours: ModuleType, file: Any, resized_meanwhile: Callable[[int], Faulty]
     ) -> None:
-        before_mapping(SIZE + 5 * PAGE)
-        with ours.mmap(file.fileno(), 0) as m:
+        with resized_meanwhile(SIZE + 5 * PAGE)(lambda: ours.mmap(file.fileno(), 0)) as m:
             assert (len(m), m.size()) == (SIZE, SIZE + 5 * PAGE)
             assert m[-6:] == b"world\n"
 
+    @needs_faults
     @needs("MAP_SHARED")
     @pytest.mark.parametrize("size", [0, 1, PAGE, 2 * PAGE])
     def test_file_that_shrinks_before_it_is_mapped(
@@ -534,13 +529,12 @@ class TestFilesThatChange:
         file: Any,
         path: Path,
         raises: Raises,
-        before_mapping: Callable[[int], None],
+        resized_meanwhile: Callable[[int], Faulty],
         size: int,
     ) -> None:
-        before_mapping(size)
         descriptors = open_descriptors()
         with raises(ValueError, "mmap length is greater than file size"):
-            ours.mmap(file.fileno(), 0)
+            resized_meanwhile(size)(lambda: ours.mmap(file.fileno(), 0))
         assert open_descriptors() == descriptors
         assert path.stat().st_size == size
 
@@ -553,14 +547,13 @@ class TestFilesThatChange:
         ours: ModuleType,
         file: Any,
         path: Path,
-        before_mapping: Callable[[int], None],
+        resized_meanwhile: Callable[[int], Faulty],
         size: int,
         number: int,
     ) -> None:
-        before_mapping(size)
         handles = everything_open()
         with pytest.raises(OSError, match=f"WinError {number}"):
-            ours.mmap(file.fileno(), 0)
+            resized_meanwhile(size)(lambda: ours.mmap(file.fileno(), 0))
         assert everything_open() == handles
         assert path.stat().st_size == size
 

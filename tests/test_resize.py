@@ -8,19 +8,22 @@ import gc
 import os
 import signal
 import sys
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import PYPY, descriptors_of, in_child, ranges_of
+from _faults import Faulty, needs_faults
 from _needs import constant, module, needs
 
 import cffimmap
-from cffimmap import _mapping, _request
-from cffimmap._native import FILE_IN_USE, INVALID_ARGUMENT, UNSUPPORTED, WINDOWS, lib
+from cffimmap._native import FILE_IN_USE, INVALID_ARGUMENT, WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from _calls import Answer, Call
 
 PAGE = cffimmap.PAGESIZE
 GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
@@ -315,13 +318,24 @@ class TestRefusals:
         assert path.read_bytes() == CONTENTS
 
     @pytest.mark.skipif(PYPY, reason="PyPy cannot tell whether memory is exported")
-    def test_an_export_between_the_question_and_the_act(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(cffimmap.mmap, "_exported", lambda _: False)
-        with memoryview(m):
-            self.refused(m, PAGE, BufferError, "mmap can't resize with extant buffers exported.")
+    def test_an_index_that_exports_the_map(self, m: cffimmap.mmap, path: Path) -> None:
+        views = []
+
+        class Exporting:
+            def __index__(self) -> int:
+                views.append(memoryview(m))
+                return PAGE
+
+        self.refused(
+            m,
+            Exporting(),  # type: ignore[arg-type]
+            BufferError,
+            "mmap can't resize with extant buffers exported.",
+        )
         assert path.read_bytes() == CONTENTS
+        views.pop().release()
+        m.resize(PAGE)
+        assert m[:] == CONTENTS[:PAGE]
 
     def test_an_index_that_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
         class Closing:
@@ -343,35 +357,9 @@ class TestRefusals:
         assert m[:] == path.read_bytes() == CONTENTS[:PAGE]
 
 
-class _Lib:
-    """The compiled functions, with some replaced."""
-
-    def __init__(self, lib: Any, **replaced: Callable[..., object]) -> None:
-        self._lib = lib
-        self.__dict__.update(replaced)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lib, name)
-
-
 def code_of(error: OSError) -> int | None:
     """The system's own number."""
     return getattr(error, "winerror", None) or error.errno
-
-
-def _failing(code: int) -> Callable[..., int]:
-    return lambda *_: code
-
-
-def replace(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
-    broken = _Lib(lib, **functions)
-    monkeypatch.setattr(_mapping, "lib", broken)
-    monkeypatch.setattr(_request, "lib", broken)
-
-
-def without_mremap(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., object]) -> None:
-    no = _failing(UNSUPPORTED)
-    replace(monkeypatch, cm_remap=no, cm_twin=no, **functions)
 
 
 def shared(path: Path) -> cffimmap.mmap:
@@ -423,48 +411,72 @@ def each_kind(sizes: list[int], kinds: Sequence[Callable[[Path], cffimmap.mmap]]
     return pytest.mark.parametrize(("make", "size"), cases)
 
 
+def let_export(m: cffimmap.mmap) -> None:
+    """Has the map's addresses known to somebody: they are given back with the object alone."""
+    memoryview(m).release()
+
+
+# The kernel knows no mremap, or refuses a mapping that advice for a part of it has split.
+NO_MREMAP = [errno.ENOSYS, errno.EFAULT] if LINUX else [0]
+
+
+def without_mremap(code: int, work: Callable[[], object]) -> None:
+    """Runs a function as if there were no mremap(2); elsewhere there is none."""
+    if LINUX:
+        Faulty(mremap=code)(work)
+    else:
+        work()
+
+
+@(needs_faults if LINUX else needs())
+@pytest.mark.parametrize("code", NO_MREMAP)
 class TestWithoutMremap:
     """Every platform but Linux and NetBSD: mapped anew, then unmapped."""
 
+    @pytest.mark.parametrize("exported", [False, True], ids=["unknown", "exported"])
     @each_kind([1, SMALLER, 2 * PAGE - 1, 2 * PAGE, SIZE, LARGER], KINDS)
     def test_data_are_kept(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], cffimmap.mmap], size: int
+        self, path: Path, make: Callable[[Path], cffimmap.mmap], size: int, exported: bool, code: int
     ) -> None:
         with make(path) as m:
             before = m[:]
-            without_mremap(monkeypatch)
-            m.resize(size)
-            assert (len(m), m[:]) == (size, padded(before, size))
-            m[-1] = 0x77
-            m.resize(max(size // 2, 1))
-            m.resize(1)
-            assert m[:] == (before[:1] if size > 1 else b"\x77")
+            if exported and not WINDOWS:
+                let_export(m)
 
-    def test_changes_of_a_shared_map_reach_the_file(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        without_mremap(monkeypatch)
+            def resize() -> None:
+                m.resize(size)
+                assert (len(m), m[:]) == (size, padded(before, size))
+                m[-1] = 0x77
+                m.resize(max(size // 2, 1))
+                m.resize(1)
+                assert m[:] == (before[:1] if size > 1 else b"\x77")
+
+            without_mremap(code, resize)
+
+    def test_changes_of_a_shared_map_reach_the_file(self, path: Path, code: int) -> None:
         with map_of(path) as m:
-            m.resize(LARGER)
+            without_mremap(code, lambda: m.resize(LARGER))
             m[-1] = 1
             m.flush()
         assert path.read_bytes() == CONTENTS + bytes(LARGER - SIZE - 1) + b"\1"
 
     @needs_flags
-    def test_changes_of_a_private_map_reach_nobody(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        without_mremap(monkeypatch)
+    def test_changes_of_a_private_map_reach_nobody(self, path: Path, code: int) -> None:
         with private(path) as m:
-            m.resize(2 * PAGE)
+            without_mremap(code, lambda: m.resize(LARGER))
+            without_mremap(code, lambda: m.resize(2 * PAGE))
             m[0] = 0
             assert m[: PAGE + 1] == b"\0" + CONTENTS[1:PAGE] + b"\xff"
         assert path.read_bytes() == CONTENTS[: 2 * PAGE]
 
     @needs_counts
-    def test_only_one_range_remains(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        without_mremap(monkeypatch)
+    @pytest.mark.parametrize("exported", [False, True], ids=["unknown", "exported"])
+    def test_only_one_range_remains(self, path: Path, exported: bool, code: int) -> None:
         with map_of(path) as m:
+            if exported and not WINDOWS:
+                let_export(m)
             for size in (LARGER, SMALLER, SIZE):
-                m.resize(size)
+                without_mremap(code, lambda size=size: m.resize(size))  # type: ignore[misc]
                 assert (ranges_of(path), descriptors_of(path)) == (1, 1)
 
 
@@ -472,23 +484,32 @@ def _ranges() -> int:
     return len(Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines())
 
 
-FAILURES = {
-    "remap, twin and map": {
-        "cm_remap": _failing(errno.EAGAIN),
-        "cm_twin": _failing(errno.EAGAIN),
-        "cm_map": _failing(errno.EAGAIN),
-    },
-    "want of memory": {
-        "cm_remap": _failing(errno.ENOMEM),
-        "cm_twin": _failing(errno.ENOMEM),
-        "cm_map": _failing(errno.ENOMEM),
-    },
-    "map without mremap": {
-        "cm_remap": _failing(UNSUPPORTED),
-        "cm_twin": _failing(UNSUPPORTED),
-        "cm_map": _failing(errno.ENODEV),
-    },
+MAP_FIXED = 0x10  # asm-generic/mman-common.h
+F_DUPFD_CLOEXEC = 1030  # linux/fcntl.h
+
+
+def maps(call: Call) -> bool:
+    """Whether a call of mmap is for a map: the interpreter makes others for itself."""
+    return call["fd"] != -1 or bool(call["flags"] & MAP_FIXED) or call["length"] in (LARGER, LARGER - SIZE)
+
+
+def failing(code: int, concerned: Callable[[Call], bool]) -> Answer:
+    """Fails the calls that are concerned."""
+    return lambda call: code if concerned(call) else None
+
+
+def once(code: int, concerned: Callable[[Call], bool] = lambda _: True) -> Answer:
+    """Fails the first of the calls that are concerned."""
+    codes = [code]
+    return lambda call: codes.pop() if codes and concerned(call) else None
+
+
+FAILURES: dict[str, dict[str, Answer]] = {
+    "not now": {"mremap": errno.EAGAIN, "mmap": failing(errno.EAGAIN, maps)},
+    "want of memory": {"mremap": errno.ENOMEM, "mmap": failing(errno.ENOMEM, maps)},
+    "no mremap": {"mremap": errno.ENOSYS, "mmap": failing(errno.ENODEV, maps)},
 }
+each_failure = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 
 
 @needs_files_that_shrink
@@ -515,111 +536,174 @@ class TestFailures:
         m.close()
         assert m.closed
 
-    def fail(
-        self, path: Path, make: Callable[[Path], cffimmap.mmap], size: int, **functions: Callable[..., object]
-    ) -> None:
-        m = make(path)
-        with self.unchanged(m, path), pytest.MonkeyPatch.context() as patch:
-            replace(patch, **functions)
-            with pytest.raises(OSError):  # noqa: PT011, any error number will do
-                m.resize(size)
+    def fail(self, m: cffimmap.mmap, path: Path, size: int, **answers: Answer) -> Faulty:
+        faulty = Faulty(**answers)
+        # The first thread has memory made for itself that others use after it.
+        faulty(lambda: None)
+        with self.unchanged(m, path), pytest.raises(OSError):  # noqa: PT011, any error number will do
+            faulty(lambda: m.resize(size))
         self.usable(m)
+        return faulty
 
-    @pytest.mark.parametrize("functions", FAILURES.values(), ids=FAILURES)
-    @each_kind([SMALLER, LARGER], KINDS)
-    def test_no_memory_can_be_had(
+    @needs_faults
+    @each_failure
+    @pytest.mark.parametrize("exported", [False, True], ids=["unknown", "exported"])
+    @each_kind([LARGER], KINDS)
+    def test_no_memory_can_be_had_for_more(
         self,
         path: Path,
-        functions: dict[str, Callable[..., object]],
+        failure: dict[str, Answer],
         make: Callable[[Path], cffimmap.mmap],
         size: int,
+        exported: bool,
     ) -> None:
-        self.fail(path, make, size, **functions)
+        m = make(path)
+        if exported:
+            let_export(m)
+        self.fail(m, path, size, **failure)
 
-    @pytest.mark.parametrize("name", ["cm_status", "cm_truncate"])
+    @needs_faults
+    @each_failure
+    @each_kind([SMALLER], KINDS)
+    def test_no_memory_can_be_had_for_zeros_in_the_place_of_less(
+        self, path: Path, failure: dict[str, Answer], make: Callable[[Path], cffimmap.mmap], size: int
+    ) -> None:
+        m = make(path)
+        let_export(m)
+        self.fail(m, path, size, **failure)
+
+    @needs_faults
+    @pytest.mark.skipif(PYPY, reason="PyPy cannot tell who has the addresses of what is cut off")
+    @each_failure
+    @each_kind([1, SMALLER, PAGE + 1], KINDS)
+    def test_less_needs_no_memory(
+        self, path: Path, failure: dict[str, Answer], make: Callable[[Path], cffimmap.mmap], size: int
+    ) -> None:
+        m = make(path)
+        before = m[:]
+        Faulty(**failure)(lambda: m.resize(size))
+        assert m[:] == before[:size]
+        m[0] = 0
+        m.resize(1)
+        assert m[:] == b"\0"
+        m.close()
+
+    @needs_faults
+    @pytest.mark.parametrize("name", ["fstat", "ftruncate"])
+    @pytest.mark.parametrize("exported", [False, True], ids=["unknown", "exported"])
     @each_kind([SMALLER, LARGER], OF_FILES)
     def test_the_file_cannot_be_asked_or_truncated(
-        self, path: Path, name: str, make: Callable[[Path], cffimmap.mmap], size: int
+        self, path: Path, name: str, make: Callable[[Path], cffimmap.mmap], size: int, exported: bool
     ) -> None:
-        self.fail(path, make, size, **{name: _failing(errno.EIO)})
+        m = make(path)
+        if exported:
+            let_export(m)
+        self.fail(m, path, size, **{name: errno.EIO})
 
-    def test_a_shrink_that_cannot_truncate_takes_no_mapping(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+    @needs_faults
+    @pytest.mark.parametrize("make", [shared, private])
+    @pytest.mark.parametrize("exported", [False, True], ids=["unknown", "exported"])
+    def test_a_shrink_that_cannot_truncate_changes_nothing_without_mremap_either(
+        self, path: Path, make: Callable[[Path], cffimmap.mmap], exported: bool
     ) -> None:
-        with self.unchanged(m, path), monkeypatch.context() as patch:
-            without_mremap(patch, cm_truncate=_failing(errno.EPERM))
-            with pytest.raises(PermissionError):
-                m.resize(SMALLER)
+        m = make(path)
+        if exported:
+            let_export(m)
+        refused = Faulty(ftruncate=errno.EPERM, mremap=errno.ENOSYS)
+        refused(lambda: None)
+        with self.unchanged(m, path), pytest.raises(PermissionError):
+            refused(lambda: m.resize(SMALLER))
         self.usable(m)
 
+    @needs_faults
+    @pytest.mark.parametrize("make", [shared, private])
     def test_a_growth_that_cannot_map_takes_the_file_back(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+        self, path: Path, make: Callable[[Path], cffimmap.mmap]
     ) -> None:
-        sizes: list[int] = []
+        faulty = self.fail(make(path), path, LARGER, ftruncate=None, **FAILURES["want of memory"])
+        sizes = [call["length"] for call in faulty.calls if call.name == "ftruncate"]
+        # Twice, as the collector may find some memory.
+        assert sizes in ([LARGER, SIZE], [LARGER, SIZE] * 2)
 
-        def watched(file: int, size: int) -> int:
-            sizes.append(size)
-            return lib.cm_truncate(file, size)
+    @needs_faults
+    def test_a_growth_that_fails_leaves_what_another_has_made_of_the_file(
+        self, m: cffimmap.mmap, path: Path
+    ) -> None:
+        def meanwhile(_: Call) -> int:
+            os.truncate(path, 50 * PAGE)
+            return errno.EAGAIN
 
-        with self.unchanged(m, path), monkeypatch.context() as patch:
-            out = _failing(errno.ENOMEM)
-            replace(patch, cm_truncate=watched, cm_remap=out, cm_twin=out, cm_map=out)
-            with pytest.raises(OSError, match="Cannot allocate"):
-                m.resize(LARGER)
-        assert sizes == [LARGER, SIZE]
+        with pytest.raises(OSError, match="unavailable"):
+            Faulty(mremap=meanwhile, mmap=failing(errno.EAGAIN, maps))(lambda: m.resize(LARGER))
+        assert (m[:], m.size()) == (CONTENTS, 50 * PAGE)
         self.usable(m)
 
+    @needs_faults
+    @pytest.mark.skipif(PYPY, reason="PyPy unmaps nothing that somebody may still read")
+    @pytest.mark.parametrize("mremap", [None, errno.ENOSYS], ids=["mremap", "no mremap"])
     def test_what_cannot_be_ended_costs_memory_and_no_more(
-        self, m: cffimmap.mmap, monkeypatch: pytest.MonkeyPatch
+        self, m: cffimmap.mmap, mremap: int | None
     ) -> None:
-        stuck = _failing(errno.ENOMEM)
-        with monkeypatch.context() as patch:
-            replace(patch, cm_unmap=stuck, cm_blank=stuck)
+        def resize() -> None:
             m.resize(SMALLER)
             m.resize(LARGER)
+            assert m[:] == padded(CONTENTS[:SMALLER], LARGER)
+
+        stuck = Faulty(munmap=failing(errno.ENOMEM, lambda call: call["length"] <= SIZE), mremap=mremap)
+        stuck(resize)
+        assert [call for call in stuck.calls if call.name == "munmap"]
         assert m[:] == padded(CONTENTS[:SMALLER], LARGER)
         self.usable(m)
 
-    @pytest.mark.skipif(not PYPY, reason="CPython's close has the destructor unmap")
-    def test_a_close_that_fails_leaves_the_map_open(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with self.unchanged(m, path), monkeypatch.context() as patch:
-            replace(patch, cm_blank=_failing(errno.ENOMEM))
+    @needs_faults
+    def test_a_close_that_fails_leaves_the_map_open(self, m: cffimmap.mmap, path: Path) -> None:
+        let_export(m)
+        full = Faulty(mmap=failing(errno.ENOMEM, maps))
+        full(lambda: None)
+        with self.unchanged(m, path):
             with pytest.raises(OSError, match="Cannot allocate"):
-                m.close()
+                full(m.close)
             assert not m.closed
         self.usable(m)
 
-    def test_want_of_memory_is_tried_again_after_a_collection(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    @needs_faults
+    @pytest.mark.parametrize(
+        ("name", "code", "concerned"),
+        [
+            ("fcntl", errno.EMFILE, lambda call: call["command"] == F_DUPFD_CLOEXEC),
+            ("mmap", errno.ENOMEM, lambda call: call["fd"] != -1),
+            ("mremap", errno.ENOMEM, lambda _: True),
+        ],
+    )
+    def test_what_dropped_maps_may_hold_is_tried_again_after_a_collection(
+        self, path: Path, name: str, code: int, concerned: Callable[[Call], bool]
     ) -> None:
-        failed: list[str] = []
+        class Node(cffimmap.mmap):
+            itself: cffimmap.mmap
 
-        def once(name: str) -> Callable[..., Any]:
-            def call(*arguments: object) -> Any:
-                if name in failed:
-                    return getattr(lib, name)(*arguments)
-                failed.append(name)
-                return errno.ENOMEM
+        def work() -> None:
+            with map_of(path) as m:
+                m.resize(LARGER)
+                assert m[:] == padded(CONTENTS, LARGER)
 
-            return call
+        node = Node(-1, 1)
+        node.itself = node
+        dropped = weakref.ref(node)
+        faulty = Faulty(**{name: once(code, concerned)})
+        gc.disable()
+        try:
+            del node
+            faulty(work)
+            assert dropped() is None
+        finally:
+            gc.enable()
+        assert len([call for call in faulty.calls if concerned(call)]) >= 2
 
-        names = ("cm_duplicate", "cm_map", "cm_remap", "cm_twin")
-        replace(monkeypatch, **{name: once(name) for name in names})
-        with map_of(path) as m:
-            m.resize(LARGER)
-            m.resize(SMALLER)
-            assert m[:] == CONTENTS[:SMALLER]
-        assert {"cm_duplicate", "cm_map", "cm_twin"} <= set(failed)
-
-    def test_a_file_without_a_second_descriptor_is_not_mapped(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        replace(monkeypatch, cm_duplicate=_failing(errno.EMFILE))
+    @needs_faults
+    def test_a_file_without_a_second_descriptor_is_not_mapped(self, path: Path) -> None:
         with path.open("r+b") as file:
             with pytest.raises(OSError, match="Too many open files"):
-                cffimmap.mmap(file.fileno(), 0)
+                Faulty(fcntl=errno.EMFILE)(lambda: cffimmap.mmap(file.fileno(), 0))
             gc.collect()
             assert (ranges_of(path), descriptors_of(path)) == (0, 1)
             assert file.read() == CONTENTS
@@ -693,13 +777,9 @@ class TestFailures:
             assert (len(m), m[:], path.read_bytes()) == (SIZE, CONTENTS, CONTENTS)
 
 
+@pytest.mark.skipif(not WINDOWS, reason="elsewhere a file can be made shorter under its map")
 class TestFilesThatDoNotShrinkWhileMapped:
-    """Windows's rule, kept on any system: what is to become shorter is unmapped first."""
-
-    @pytest.fixture(autouse=True)
-    def _rule(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_mapping, "SHRINKS_MAPPED_FILES", False)
-        without_mremap(monkeypatch)
+    """Windows's rule: what is to become shorter is unmapped first."""
 
     @pytest.mark.parametrize("size", [1, SMALLER, SIZE, LARGER])
     def test_data_are_kept(self, m: cffimmap.mmap, path: Path, size: int) -> None:
@@ -715,188 +795,52 @@ class TestFilesThatDoNotShrinkWhileMapped:
         m.resize(size)
         assert (ranges_of(path), descriptors_of(path)) == (1, 1)
 
-    def test_a_file_that_another_mapping_holds_keeps_its_length(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def fail(self, m: cffimmap.mmap, size: int, **answers: Answer) -> OSError:
+        with pytest.raises(OSError, match=r".") as raised:
+            Faulty(**answers)(lambda: m.resize(size))
+        return raised.value
+
+    def test_a_file_that_another_mapping_holds_keeps_its_length(self, m: cffimmap.mmap, path: Path) -> None:
         m.seek(5)
-        with monkeypatch.context() as patch:
-            without_mremap(patch, cm_truncate=_failing(FILE_IN_USE))
-            with pytest.raises(OSError, match=r".") as raised:
-                m.resize(SMALLER)
-        assert code_of(raised.value) == FILE_IN_USE
+        error = self.fail(m, SMALLER, SetFileInformationByHandle=FILE_IN_USE)
+        assert code_of(error) == FILE_IN_USE
         assert (m[:], m.tell(), m.size(), path.read_bytes()) == (CONTENTS, 5, SIZE, CONTENTS)
         m[0] = 0
         m.resize(SMALLER)
         assert m[:] == path.read_bytes() == b"\0" + CONTENTS[1:SMALLER]
 
-    def test_a_shrink_that_cannot_be_undone_closes_the_map(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            without_mremap(patch, cm_truncate=_failing(FILE_IN_USE), cm_map=_failing(NOT_NOW))
-            with pytest.raises(OSError, match=r".") as raised:
-                m.resize(SMALLER)
-        assert code_of(raised.value) == NOT_NOW
-        assert raised.value.__notes__[-1] == "the map could not be put back and is closed"  # type: ignore[attr-defined, unused-ignore]
+    def test_a_shrink_that_cannot_be_undone_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
+        error = self.fail(m, SMALLER, SetFileInformationByHandle=FILE_IN_USE, MapViewOfFile=NOT_NOW)
+        assert code_of(error) == NOT_NOW
+        assert error.__notes__[-1] == "the map could not be put back and is closed"  # type: ignore[attr-defined, unused-ignore]
         assert m.closed
         assert path.read_bytes() == CONTENTS
         with pytest.raises(ValueError, match="closed"):
             m.resize(SIZE)
 
-    def test_a_second_ctrl_c_closes_the_map(self, m: cffimmap.mmap, path: Path) -> None:
-        def interrupted(*_: object) -> int:
-            raise KeyboardInterrupt
-
-        with pytest.MonkeyPatch.context() as patch:
-            without_mremap(patch, cm_map=interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                m.resize(SMALLER)
-        assert m.closed
-        assert path.read_bytes() == CONTENTS[:SMALLER]
-        m.close()
-
-    def test_once_the_file_is_shorter_no_failure_makes_it_longer(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            without_mremap(patch, cm_map=_failing(NOT_NOW))
-            with pytest.raises(OSError, match=r".") as raised:
-                m.resize(SMALLER)
-        assert code_of(raised.value) == NOT_NOW
+    def test_once_the_file_is_shorter_no_failure_makes_it_longer(self, m: cffimmap.mmap, path: Path) -> None:
+        error = self.fail(m, SMALLER, MapViewOfFile=NOT_NOW)
+        assert code_of(error) == NOT_NOW
         assert m.closed
         assert path.read_bytes() == CONTENTS[:SMALLER]
 
     def test_a_file_that_another_has_emptied_meanwhile_closes_the_map(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
+        self, m: cffimmap.mmap, path: Path
     ) -> None:
-        def empties(*_: int) -> int:
+        def empties(_: Call) -> int:
             path.write_bytes(b"")
             return FILE_IN_USE
 
-        with monkeypatch.context() as patch:
-            without_mremap(patch, cm_truncate=empties)
-            with pytest.raises(OSError, match=r".") as raised:
-                m.resize(SMALLER)
-        assert code_of(raised.value) == INVALID_ARGUMENT
+        error = self.fail(m, SMALLER, SetFileInformationByHandle=empties)
+        assert code_of(error) == INVALID_ARGUMENT
         assert m.closed
         assert path.read_bytes() == b""
 
-    def test_a_growth_that_cannot_be_mapped_gives_the_length_back(
-        self, m: cffimmap.mmap, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        failed: list[int] = []
-
-        def fails_once(file: int, length: int, *rest: Any) -> int:
-            if not failed:
-                failed.append(length)
-                return NOT_NOW
-            return lib.cm_map(file, length, *rest)
-
-        refusals: list[int] = []
-
-        def refuses_once(file: int, size: int) -> int:
-            if size == SIZE and not refusals:
-                refusals.append(size)
-                return FILE_IN_USE
-            return lib.cm_truncate(file, size)
-
+    def test_a_growth_that_cannot_be_mapped_gives_the_length_back(self, m: cffimmap.mmap, path: Path) -> None:
         m.seek(5)
-        with monkeypatch.context() as patch:
-            without_mremap(patch, cm_map=fails_once, cm_truncate=refuses_once)
-            with pytest.raises(OSError, match=r".") as raised:
-                m.resize(LARGER)
-        assert code_of(raised.value) == NOT_NOW
-        assert (failed, refusals) == ([LARGER], [SIZE])
+        views = once(NOT_NOW, lambda call: call["length"] == LARGER)
+        assert code_of(self.fail(m, LARGER, MapViewOfFile=views)) == NOT_NOW
         assert (m[:], m.tell(), path.read_bytes()) == (CONTENTS, 5, CONTENTS)
         m[0] = 0
         m.flush()
         assert path.read_bytes()[0] == 0
-
-    @pytest.mark.parametrize("name", ["cm_status", "cm_truncate", "cm_unmap", "cm_make_section", "cm_map"])
-    @pytest.mark.parametrize("size", [SMALLER, LARGER])
-    def test_ctrl_c_after_a_call_leaves_a_map_that_fits_its_file(
-        self, path: Path, name: str, size: int
-    ) -> None:
-        def work() -> None:
-            m = map_of(path)
-            with pytest.MonkeyPatch.context() as patch:
-                without_mremap(patch, **{name: _interrupted(getattr(lib, name))})
-                with contextlib.suppress(KeyboardInterrupt):
-                    m.resize(size)
-            length = path.stat().st_size
-            assert len(m) == length
-            assert length in (SIZE, size)
-            assert m[:] == path.read_bytes() == padded(CONTENTS, length)
-            m.resize(PAGE)
-            assert m[:] == CONTENTS[:PAGE]
-            m.close()
-            path.write_bytes(b"")
-            path.unlink()
-
-        in_child(work)
-
-
-def _interrupted(function: Callable[..., object]) -> Callable[..., object]:
-    """Ctrl-C was pressed once, while the function ran; Python raises as soon as it has returned."""
-    pressed = [True]
-
-    def call(*arguments: object) -> object:
-        result = function(*arguments)
-        del arguments  # or the traceback would hold the memory through this very frame
-        if pressed.pop() if pressed else False:
-            raise KeyboardInterrupt
-        return result
-
-    return call
-
-
-CALLS = ["cm_status", "cm_truncate", "cm_remap", "cm_twin", "cm_map", "cm_store"]
-
-
-@needs_flags
-@needs("os.fork")
-class TestInterrupts:
-    """Ctrl-C right after a system call: the map is the old one or the new one, and fits its file."""
-
-    def check(self, m: cffimmap.mmap, path: Path, size: int, before: bytes, file_before: int) -> None:
-        assert len(m) in (len(before), size)
-        assert m[:] == padded(before, len(m))
-        if ranges_of(path):
-            assert ranges_of(path) == 1
-            changed = len(m) == size
-            assert path.stat().st_size == file_before + (size - len(before) if changed else 0)
-        m[0] = 0
-        m.resize(PAGE)
-        assert m[:] == padded(b"\0" + before[1:], PAGE)
-        m.close()
-        assert m.closed
-
-    @pytest.mark.parametrize("name", CALLS)
-    @each_kind([SMALLER, LARGER], KINDS)
-    @pytest.mark.parametrize("mremap", [True, False], ids=["mremap", "no mremap"])
-    def test_after_a_call(
-        self, path: Path, name: str, size: int, make: Callable[[Path], cffimmap.mmap], mremap: bool
-    ) -> None:
-        def work() -> None:
-            m, file_before = make(path), path.stat().st_size
-            before = m[:]
-            no = {} if mremap else {"cm_remap": _failing(UNSUPPORTED), "cm_twin": _failing(UNSUPPORTED)}
-            broken = _Lib(lib, **{**no, name: _interrupted(no.get(name, getattr(lib, name)))})
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(_mapping, "lib", broken)
-                patch.setattr(_request, "lib", broken)
-                with contextlib.suppress(KeyboardInterrupt):
-                    m.resize(size)
-            self.check(m, path, size, before, file_before)
-
-        in_child(work)
-
-    @pytest.mark.skipif(not PYPY, reason="CPython's close makes no system call but in a destructor")
-    def test_after_the_call_that_closes(self, m: cffimmap.mmap, path: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            replace(patch, cm_blank=_interrupted(lib.cm_blank))
-            with pytest.raises(KeyboardInterrupt):
-                m.close()
-        m.close()
-        assert m.closed
-        assert (ranges_of(path), descriptors_of(path)) == (0, 0)

@@ -79,6 +79,18 @@ int cm_answered(const memory *m, int code, const char *function)
     return -1;
 }
 
+/* Collects what reference cycles hold, among it maps with their descriptors and memory, also where the program has
+ * disabled the collector: PyGC_Collect would do nothing there. -1 with an exception. */
+static int collect(void)
+{
+    PyObject *gc = PyImport_ImportModule("gc");
+    PyObject *count = gc == NULL ? NULL : PyObject_CallMethod(gc, "collect", NULL);
+
+    Py_XDECREF(gc);
+    Py_XDECREF(count);
+    return count == NULL ? -1 : 0;
+}
+
 /* ---- opening ---- */
 
 static memory *new_memory(state *s)
@@ -116,8 +128,8 @@ static int open_mapping(memory *m, cm_file file, Py_ssize_t length, int whole)
     int code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
 
     if (code > 0 && cm_exhausted(code)) {
-        /* Maps in reference cycles hold descriptors and memory until the collector runs. */
-        PyGC_Collect();
+        if (collect() == -1)
+            return -1;
         code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
     }
     if (code == 0)
@@ -392,8 +404,7 @@ static int resize_or_wait(memory *m, size_t length, PyObject *objection, node **
     code = resize_once(m, length, spare);
     if (code > 0 && !*collected && cm_exhausted(code)) {
         *collected = 1;
-        PyGC_Collect();
-        return 1;
+        return collect() == -1 ? -1 : 1;
     }
     if (code > 0 && m->mapping.closed) {
         raise_failure(m, code, m->mapping.failed, 1);
