@@ -305,8 +305,8 @@ class TestAdviceForAPart:
                 m.resize(size)
                 kept = min(kept, size)
                 assert (len(m), m.size(), m.tell()) == (size, size, 3)
-                # What was cut off a page comes back as zeros from a file alone.
-                whole = kept if make is not private_memory else -(-kept // PAGE) * PAGE
+                # What was cut off a page comes back as zeros from a shared file alone: a private page keeps it.
+                whole = kept if make is shared_file else -(-kept // PAGE) * PAGE
                 assert m[:kept] == self.contents()[:kept]
                 assert not any(m[whole:size])
             m[-1] = 9
