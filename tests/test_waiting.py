@@ -202,6 +202,8 @@ class TestASignal:
                 m = growing_map(ENDLESS)
                 m[5] = 7
                 workers = Workers(m, *[search] * 4)
+                # By then they are at it.
+                time.sleep(0.02)
                 if bell.through(m.close, 5e-3) and not m.closed:
                     interrupted += 1
                     assert (m[5], len(m), m.find(b"\7"), m.tell()) == (7, ENDLESS, 5, 0)
