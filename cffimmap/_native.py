@@ -238,9 +238,14 @@ def check(code: int, function: str | None = None) -> None:
 
 
 def ask_twice(call: Callable[[], int]) -> int:
-    """Repeats a call once that failed for want of what dropped maps may hold until the collector runs."""
+    """Repeats a call once that failed for want of what dropped maps may hold until the collector has run.
+
+    PyPy gives a range of addresses back two collections after its last view has died: the first one finds the view, the
+    second one what it has kept alive.
+    """
     code = call()
     if code > 0 and lib.cm_exhausted(code):
-        gc.collect()
+        for _ in range(3):
+            gc.collect()
         code = call()
     return code
