@@ -602,13 +602,11 @@ class Memory:
         start = mapping.position
         if start < length:
             limit = start + LONG if length - start > LONG else length
-            stop = lib.cm_take_line(mapping, window.pointer, start, limit, length)
-            if stop >= 0:
-                if stop <= window.size:
-                    line: bytes = window.buffer[start:stop]
-                    if window.owner.length == length:
-                        return line
-                return self._taken(start, stop)
+            stop = lib.cm_line_end(window.pointer, start, limit)
+            if 0 <= stop <= window.size and (stop < limit or limit == length):
+                line: bytes = window.buffer[start:stop]
+                if window.owner.length == length and _move_on(mapping, start, stop):
+                    return line
         return self._readline()
 
     def _readline(self) -> bytes:
