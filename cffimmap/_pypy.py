@@ -40,15 +40,13 @@ else:
     from cffimmap._unix import crowded
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from cffimmap._request import Request
 
     _Bufferable = object
 else:
     try:
         # C extensions take a class's `__buffer__` into account only if it derives from this one.
-        from __pypy__.bufferable import bufferable as _Bufferable
+        from __pypy__.bufferable import bufferable as _Bufferable  # noqa: N812
     except ImportError:
         _Bufferable = object
 
@@ -88,13 +86,11 @@ _SPAN: Final = ffi.typeof("cm_span *")
 _octets: Final = ffi.new_allocator(should_clear_after_alloc=False)
 
 
-def tune(long: int | None = None, part: int | None = None, quick: bool | None = None) -> None:  # noqa: ARG001
-    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`. None is as before."""
+def tune(**values: int) -> None:
+    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`."""
     global LONG, PART
-    if long is not None:
-        LONG = long
-    if part is not None:
-        PART = part
+    LONG = values.get("long", LONG)
+    PART = values.get("part", PART)
 
 
 # ---- the collector ----
@@ -198,7 +194,7 @@ def _new_span(weight: int) -> Pointer:
 def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
     """Moves the position on from where it was seen to be. False if it is elsewhere by now."""
     if _other_threads():
-        return lib.cm_move_on(mapping, start, stop) == 0
+        return bool(lib.cm_move_on(mapping, start, stop) == 0)
     # A tenth of the time, and whole as nobody else is there to come in between.
     if mapping.position != start:
         return False
@@ -300,7 +296,7 @@ class Memory:
 
     @property
     def closed(self) -> bool:
-        return self._mapping.closed != 0
+        return bool(self._mapping.closed)
 
     @property
     def position(self) -> int:
@@ -482,7 +478,7 @@ class Memory:
                 check(code)
                 return
 
-    def slice(self, key: slice) -> bytes:
+    def slice(self, key: Any) -> bytes:
         if key.step is None:
             window = self._window
             length = window.owner.length
@@ -494,7 +490,7 @@ class Memory:
                     return data
         return self._slice(key)
 
-    def _slice(self, key: slice) -> bytes:
+    def _slice(self, key: Any) -> bytes:
         while True:
             length = self.accessible_length
             start, stop, step = key.indices(length)
@@ -515,9 +511,9 @@ class Memory:
         check(code)
         return bytes(ffi.buffer(target, count))
 
-    def assign(self, key: slice, data: Buffer) -> None:
+    def assign(self, key: Any, data: Any) -> None:
         if data.__class__ is bytes:
-            start, stop, count = key.start, key.stop, len(data)  # type: ignore[arg-type]
+            start, stop, count = key.start, key.stop, len(data)
             if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
                 window = self._window
                 length = window.owner.length
@@ -533,7 +529,7 @@ class Memory:
                         return
         self._assign(key, data)
 
-    def _assign(self, key: slice, data: Any) -> None:
+    def _assign(self, key: Any, data: Any) -> None:
         if not self.writable:
             raise TypeError(_READ_ONLY)
         with _view(data) as view:
@@ -606,13 +602,11 @@ class Memory:
         start = mapping.position
         if start < length:
             limit = start + LONG if length - start > LONG else length
-            stop = lib.cm_take_line(mapping, window.pointer, start, limit, length)
-            if stop >= 0:
-                if stop <= window.size:
-                    line: bytes = window.buffer[start:stop]
-                    if window.owner.length == length:
-                        return line
-                return self._taken(start, stop)
+            stop = lib.cm_line_end(window.pointer, start, limit)
+            if 0 <= stop <= window.size and (stop < limit or limit == length):
+                line: bytes = window.buffer[start:stop]
+                if window.owner.length == length and _move_on(mapping, start, stop):
+                    return line
         return self._readline()
 
     def _readline(self) -> bytes:
@@ -637,22 +631,22 @@ class Memory:
                 return stop
         return end
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: Any) -> int:
         if data.__class__ is bytes:
-            count = len(data)  # type: ignore[arg-type]
+            count = len(data)
             mapping, window = self._mapping, self._window
             length = window.owner.length
             start = mapping.position
             stop = start + count
-            if length and stop <= length and stop <= window.size and count < LONG and self.writable:
-                if _move_on(mapping, start, stop):
-                    window.buffer[start:stop] = data
-                    if window.owner.length != length:
-                        self._write_at(start, data, count)
-                    return count
+            room = length and stop <= length and stop <= window.size
+            if room and count < LONG and self.writable and _move_on(mapping, start, stop):
+                window.buffer[start:stop] = data
+                if window.owner.length != length:
+                    self._write_at(start, data, count)
+                return count
         return self._write(data)
 
-    def _write(self, data: Buffer) -> int:
+    def _write(self, data: Any) -> int:
         with _view(data) as view:
             count = view.nbytes
             self._write_at(self._reserve(count, "data out of range"), view, count)
@@ -725,9 +719,9 @@ class Memory:
 
     # ---- search ----
 
-    def find(self, needle: Buffer, start: int | None, end: int | None, backwards: bool) -> int:
-        sought = needle if needle.__class__ is bytes else _copy(needle)
-        count = len(sought)  # type: ignore[arg-type]
+    def find(self, needle: Any, start: int | None, end: int | None, backwards: bool) -> int:
+        sought: bytes = needle if needle.__class__ is bytes else _copy(needle)
+        count = len(sought)
         while True:
             length = self.accessible_length
             stop = length if end is None else _clipped(end, length)
@@ -855,14 +849,14 @@ class Base(_Bufferable):
 
     def __buffer__(self, flags: int, /) -> memoryview:
         """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
-        return memory_of(self).export(flags)
+        return memory_of(self).export(flags)  # type: ignore[no-any-return]
 
     def __release_buffer__(self, buffer: memoryview, /) -> None:
         """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
 
     def __iter__(self) -> Iterator[bytes]:
-        own = type(self).__getitem__ is _getitem  # type: ignore[attr-defined]
-        return _Iterator(self) if own else _ItemIterator(self)
+        cls: Any = type(self)
+        return _Iterator(self) if cls.__getitem__ is _getitem else _ItemIterator(self)
 
 
 _getitem: Any = None
@@ -871,24 +865,24 @@ _getitem: Any = None
 def finished(cls: _Class) -> _Class:
     """The class mmap itself, which is known from here on."""
     global _getitem
-    _getitem = cls.__getitem__  # type: ignore[attr-defined]
+    _getitem = vars(cls)["__getitem__"]
     cls.__module__ = "cffimmap"
     return cls
 
 
-def memory_of(m: Any) -> Memory:
+def memory_of(m: Any) -> Any:
     """What a map holds."""
-    return m._Base__cffimmap_memory  # type: ignore[no-any-return]
+    return m._Base__cffimmap_memory
 
 
-def new(cls: Any, memory: Memory) -> Any:
+def new(cls: Any, memory: Any) -> Any:
     """An object of a class that derives from mmap."""
     m = _Bufferable.__new__(cls)
     m._Base__cffimmap_memory = memory
     return m
 
 
-def open_memory(request: Request) -> Memory:
+def open_memory(request: Request) -> Any:
     """Makes the mapping that was asked for.
 
     Args:
@@ -925,7 +919,7 @@ class _Iterator:
         if mapped is None:
             raise StopIteration
         try:
-            octet = memory_of(mapped).octet(position)
+            octet: int = memory_of(mapped).octet(position)
         except IndexError:
             self._map = None
             raise StopIteration from None

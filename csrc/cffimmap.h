@@ -210,11 +210,6 @@ int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh);
  * if it is elsewhere by now. */
 int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to);
 
-/* The end of the line that starts at the position, to which the position has moved: as cm_line_end says it. CM_ABSENT,
- * and nothing moved, if it does not lie before a limit that is less than `end`; CM_BUSY if the position is not `start`
- * any more. The memory at `base` need not be the mapping's. */
-ptrdiff_t cm_take_line(cm_mapping *m, const unsigned char *base, ptrdiff_t start, ptrdiff_t limit, ptrdiff_t end);
-
 /* Destructors: nobody uses the mapping or the addresses any more. */
 void cm_mapping_end(cm_mapping *m);
 void cm_span_end(cm_span *span);

@@ -265,17 +265,6 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to)
     return cm_exchange((uintptr_t *)&m->position, &seen, (uintptr_t)to) ? 0 : CM_BUSY;
 }
 
-ptrdiff_t cm_take_line(cm_mapping *m, const unsigned char *base, ptrdiff_t start, ptrdiff_t limit, ptrdiff_t end)
-{
-    ptrdiff_t stop = cm_line_end(base, start, limit);
-
-    if (stop < 0)
-        return stop;
-    if (stop == limit && limit < end)
-        return CM_ABSENT;
-    return cm_move_on(m, start, stop) == 0 ? stop : CM_BUSY;
-}
-
 /* ---- calls ---- */
 
 /* What a counted call answers: `call`, unless the first `end` bytes of the mapping cannot be had. */
