@@ -465,6 +465,8 @@ class Memory:
     def _put(self, index: int, value: int) -> None:
         if not self.writable:
             raise TypeError(_READ_ONLY)
+        if not -sys.maxsize - 1 <= index <= sys.maxsize:
+            raise IndexError("mmap index out of range")
         if not 0 <= value <= 255:
             raise ValueError("mmap item value must be in range(0, 256)")
         self._look()
@@ -771,7 +773,10 @@ class Memory:
         check(self._run(lib.cm_run_advise, start, count, advice), "cm_advise")
 
     def set_name(self, name: bytes) -> None:
-        check(self._run(lib.cm_run_set_name, name), "cm_set_name")
+        code = self._run(lib.cm_run_set_name, name)
+        # A kernel that knows no names: so does the standard library's method nothing outside development mode.
+        if code != lib.CM_UNSUPPORTED:
+            check(code, "cm_set_name")
 
     # ---- lifetime ----
 
@@ -844,8 +849,9 @@ class Memory:
 class Base(_Bufferable):
     """What the class mmap derives from: it holds the memory, exports it, and iterates over it."""
 
-    # A name that no subclass has by chance, not even one that is called Base.
-    __slots__ = ("__cffimmap_memory", "__weakref__")
+    __slots__ = ("_held", "__weakref__")
+
+    _held: Any
 
     def __buffer__(self, flags: int, /) -> memoryview:
         """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
@@ -854,32 +860,52 @@ class Base(_Bufferable):
     def __release_buffer__(self, buffer: memoryview, /) -> None:
         """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        cls: Any = type(self)
-        return _Iterator(self) if cls.__getitem__ is _getitem else _ItemIterator(self)
+    # The items of a subclass are its m[i], as with CPython's map.
+
+    def __iter__(self) -> Iterator[Any]:
+        return _Iterator(self) if type(self) is _mmap else _ItemIterator(self)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return _backwards(self, len(self))
 
 
-_getitem: Any = None
+# A slot that no name leads to, so that a subclass may have any.
+_held: Any = vars(Base)["_held"]
+del Base._held
+_hold, _release = _held.__set__, _held.__get__
+
+_mmap: Any = None
 
 
 def finished(cls: _Class) -> _Class:
     """The class mmap itself, which is known from here on."""
-    global _getitem
-    _getitem = vars(cls)["__getitem__"]
+    global _mmap
+    _mmap = cls
     cls.__module__ = "cffimmap"
     return cls
 
 
 def memory_of(m: Any) -> Any:
     """What a map holds."""
-    return m._Base__cffimmap_memory
+    return _release(m)
 
 
 def new(cls: Any, memory: Any) -> Any:
     """An object of a class that derives from mmap."""
     m = _Bufferable.__new__(cls)
-    m._Base__cffimmap_memory = memory
+    _hold(m, memory)
     return m
+
+
+def _backwards(mapped: Any, position: int) -> Iterator[Any]:
+    memory = memory_of(mapped) if type(mapped) is _mmap else None
+    while position:
+        position -= 1
+        try:
+            item = mapped[position] if memory is None else _SINGLE_BYTES[memory.octet(position)]
+        except IndexError:
+            return
+        yield item
 
 
 def open_memory(request: Request) -> Any:
