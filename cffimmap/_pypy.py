@@ -146,6 +146,15 @@ def _view(data: Any) -> memoryview:
     return view
 
 
+def _source(view: memoryview) -> Any:
+    """The bytes of a view, for C."""
+    try:
+        return ffi.from_buffer(view)
+    except TypeError:
+        # Some objects have no address for them, as BytesIO (7.3.11, 8.0.1).
+        return ffi.from_buffer(bytes(view))
+
+
 def _copy(data: Any) -> bytes:
     """A copy of it, as another thread may change the original."""
     with _view(data) as view:
@@ -422,7 +431,7 @@ class Memory:
     def _store(self, start: int, data: Any) -> None:
         """Writes all of it, which may lie in the same memory."""
         self._look()
-        with _view(data) as view, ffi.from_buffer(view) as source:
+        with _view(data) as view, _source(view) as source:
             octets = ffi.cast("unsigned char *", source)
             for part, end in self._in_order(self._owner().range.base + start > octets, view.nbytes):
                 check(self._run(lib.cm_run_store, start + part, octets + part, end - part))
@@ -542,7 +551,7 @@ class Memory:
             if step == 1:
                 self._store(start, view)
             elif count:
-                with ffi.from_buffer(view) as source:
+                with _source(view) as source:
                     octets = ffi.cast("unsigned char *", source)
                     check(self._run(lib.cm_run_scatter, start, step, count, octets))
 
@@ -863,10 +872,10 @@ class Base(_Bufferable):
     # The items of a subclass are its m[i], as with CPython's map.
 
     def __iter__(self) -> Iterator[Any]:
-        return _Iterator(self) if type(self) is _mmap else _ItemIterator(self)
+        return _Iterator(self)
 
     def __reversed__(self) -> Iterator[Any]:
-        return _backwards(self, len(self))
+        return _Backwards(self)
 
 
 # A slot that no name leads to, so that a subclass may have any.
@@ -897,17 +906,6 @@ def new(cls: Any, memory: Any) -> Any:
     return m
 
 
-def _backwards(mapped: Any, position: int) -> Iterator[Any]:
-    memory = memory_of(mapped) if type(mapped) is _mmap else None
-    while position:
-        position -= 1
-        try:
-            item = mapped[position] if memory is None else _SINGLE_BYTES[memory.octet(position)]
-        except IndexError:
-            return
-        yield item
-
-
 def open_memory(request: Request) -> Any:
     """Makes the mapping that was asked for.
 
@@ -925,8 +923,15 @@ def open_memory(request: Request) -> Any:
     return memory
 
 
+def _item(mapped: Any, position: int) -> Any:
+    """What iteration meets at a position: a byte as bytes, or what a subclass has there."""
+    if type(mapped) is _mmap:
+        return _SINGLE_BYTES[memory_of(mapped).octet(position)]
+    return mapped[position]
+
+
 class _Iterator:
-    """Iterates as the standard library's sequence iterator does; ten times as fast as a generator."""
+    """Iterates as CPython's iterator over a sequence does; ten times as fast as a generator."""
 
     __slots__ = ("_map", "_position")
 
@@ -937,46 +942,60 @@ class _Iterator:
         self._map = mapped
         self._position = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Any]:
         return self
-
-    def __next__(self) -> bytes:
-        mapped, position = self._map, self._position
-        if mapped is None:
-            raise StopIteration
-        try:
-            octet: int = memory_of(mapped).octet(position)
-        except IndexError:
-            self._map = None
-            raise StopIteration from None
-        self._position = position + 1
-        return _SINGLE_BYTES[octet]
-
-    def __length_hint__(self) -> int:
-        return 0 if self._map is None else max(len(self._map) - self._position, 0)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._map is None:
-            return iter, ((),)
-        return iter, (self._map,), self._position
-
-    def __setstate__(self, position: int) -> None:
-        self._position = max(position, 0)
-
-
-class _ItemIterator(_Iterator):
-    """The same over the items that a subclass has in the place of the memory's."""
-
-    __slots__ = ()
 
     def __next__(self) -> Any:
         mapped, position = self._map, self._position
         if mapped is None:
             raise StopIteration
         try:
-            item = mapped[position]
+            item = _item(mapped, position)
         except (IndexError, StopIteration):
             self._map = None
             raise StopIteration from None
         self._position = position + 1
         return item
+
+    def __length_hint__(self) -> int:
+        return 0 if self._map is None else max(len(self._map) - self._position, 0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (iter, ((),)) if self._map is None else (iter, (self._map,), self._position)
+
+    def __setstate__(self, position: int) -> None:
+        self._position = max(position, 0)
+
+
+class _Backwards(_Iterator):
+    """The same as CPython's `reversed`."""
+
+    __slots__ = ()
+
+    def __init__(self, mapped: Any) -> None:
+        self._map = mapped
+        self._position = len(mapped) - 1
+
+    def __next__(self) -> Any:
+        mapped, position = self._map, self._position
+        if mapped is None:
+            raise StopIteration
+        try:
+            if position < 0:
+                raise IndexError
+            item = _item(mapped, position)
+        except (IndexError, StopIteration):
+            self._map = None
+            raise StopIteration from None
+        self._position = position - 1
+        return item
+
+    def __length_hint__(self) -> int:
+        left = 0 if self._map is None else self._position + 1
+        return left if left and left <= len(self._map) else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (reversed, ((),)) if self._map is None else (reversed, (self._map,), self._position)
+
+    def __setstate__(self, position: int) -> None:
+        self._position = max(-1, min(position, len(self._map) - 1))
