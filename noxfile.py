@@ -81,7 +81,17 @@ NATIVE_BUILDS = {
 FAILING_ON_UNIX = ["ftruncate64", "fstat64", "fcntl64", "mmap64", "munmap", "mremap"]
 FAILING_ON_WINDOWS = [
     f"cm_{call}"
-    for call in ("map", "truncate", "status", "duplicate", "make_section", "open_section", "store", "unmap", "close")
+    for call in (
+        "map",
+        "truncate",
+        "status",
+        "duplicate",
+        "make_section",
+        "open_section",
+        "store",
+        "unmap",
+        "close",
+    )
 ]
 
 # csrc/guard.c with a vectored handler, and with the structured exceptions of Microsoft's compiler, which clang has too.
@@ -547,7 +557,7 @@ def release_files(session: nox.Session) -> None:
 def package_version() -> str:
     """The version of the package, which _version.py alone says."""
     text = (HERE / "cffimmap" / "_version.py").read_text(encoding="utf-8")
-    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    return str(re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0])
 
 
 def kind_of_file(name: str, version: str) -> str:

@@ -14,4 +14,4 @@ from cffimmap._version import __version__ as __version__
 error = OSError
 
 # For `from mmap import *` too, after `install`: the standard library's names, with those that the kernel has beyond them.
-__all__ = [*_constants.__all__, "error", "mmap"]  # noqa: PLE0604
+__all__ = [*_constants.__all__, "error", "mmap"]

@@ -94,7 +94,7 @@ def _of_this_platform() -> dict[str, int]:
 NAMES = _of_this_platform()
 globals().update(NAMES)
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "ACCESS_COPY",
     "ACCESS_DEFAULT",
     "ACCESS_READ",

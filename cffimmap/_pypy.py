@@ -860,8 +860,6 @@ class Base(_Bufferable):
 
     __slots__ = ("_held", "__weakref__")
 
-    _held: Any
-
     def __buffer__(self, flags: int, /) -> memoryview:
         """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
         return memory_of(self).export(flags)  # type: ignore[no-any-return]
@@ -880,7 +878,7 @@ class Base(_Bufferable):
 
 # A slot that no name leads to, so that a subclass may have any.
 _held: Any = vars(Base)["_held"]
-del Base._held
+delattr(Base, "_held")
 _hold, _release = _held.__set__, _held.__get__
 
 _mmap: Any = None

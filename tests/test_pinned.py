@@ -6,6 +6,7 @@ import errno
 import operator
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from cffimmap._native import lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.skipif(not PYPY, reason="CPython's accesses are made under a lock"),
@@ -55,8 +55,7 @@ def test_a_map_that_was_never_exported_is_unmapped_at_once(m: Any, path: Path) -
 
 
 def mappings() -> list[str]:
-    with open("/proc/self/maps", encoding="utf-8") as file:
-        return file.readlines()
+    return Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
 
 
 ACCESSES: dict[str, Callable[[Any], object]] = {

@@ -168,7 +168,8 @@ class TestAddresses:
         in_child(work)
 
     @pytest.mark.skipif(
-        PYPY and not PYPY_8, reason="PyPy before 8 keeps bare addresses: what was exported is never given back"
+        PYPY and not PYPY_8,
+        reason="PyPy before 8 keeps bare addresses: what was exported is never given back",
     )
     def test_nor_do_maps_that_are_closed_under_a_view(self, tmp_path: Path) -> None:
         def work() -> None:
