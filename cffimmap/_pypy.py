@@ -609,14 +609,16 @@ class Memory:
 
     def readline(self) -> bytes:
         mapping, window = self._mapping, self._window
-        length = window.owner.length
+        # PyPy looks everything up anew after a call of C.
+        owner = window.owner
+        length = owner.length
         start = mapping.position
         if start < length:
             limit = start + LONG if length - start > LONG else length
             stop = lib.cm_line_end(window.pointer, start, limit)
             if 0 <= stop <= window.size and (stop < limit or limit == length):
                 line: bytes = window.buffer[start:stop]
-                if window.owner.length == length and _move_on(mapping, start, stop):
+                if owner.length == length and _move_on(mapping, start, stop):
                     return line
         return self._readline()
 
