@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import operator
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, FakeLibrary
+from _files import PAGE, SIZE
 
 import cffimmap
-from cffimmap import _mapping, _mmap
-from cffimmap._native import PYPY, WINDOWS, lib
+from cffimmap._native import PYPY, WINDOWS
 
 if sys.platform == "win32":
     import _pages
@@ -23,7 +21,6 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import ModuleType
 
 on_windows = pytest.mark.skipif(not WINDOWS, reason="a lost page ends the process on Unix, by SIGBUS")
 
@@ -213,37 +210,3 @@ class TestProtected:
             for thread in threads:
                 thread.join()
         assert not wrong
-
-
-# What an access in C answers is understood on every platform.
-CALLS: dict[str, tuple[str, int, Callable[[Any], Any]]] = {
-    "find": ("cm_find", -1 - errno.EIO, lambda m: m.find(b"hello", 0)),
-    "rfind": ("cm_rfind", -1 - errno.EIO, lambda m: m.rfind(b"hello", 0)),
-    "readline": ("cm_line_end", -1 - errno.EIO, lambda m: m._slow_line(0)),
-    "steps": ("cm_gather", errno.EIO, lambda m: m[::2]),
-    "set steps": ("cm_scatter", errno.EIO, lambda m: operator.setitem(m, slice(0, 10, 2), b"HELLO")),
-    "write": ("cm_store", errno.EIO, lambda m: m.write(bytearray(10))),
-    "set": ("cm_store", errno.EIO, lambda m: operator.setitem(m, slice(0, 5), bytearray(b"HELLO"))),
-    "move": ("cm_move", errno.EIO, lambda m: m.move(0, 1, 5)),
-}
-
-
-@pytest.mark.skipif(WINDOWS, reason="its error numbers are others, and pages can be lost there")
-@pytest.mark.parametrize("name", CALLS)
-def test_an_error_from_an_access_is_raised(
-    ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    function, code, call = CALLS[name]
-    before = path.read_bytes()
-    library = FakeLibrary(lib, function)
-    library.answer = code
-    with ours.mmap(file.fileno(), 0) as m:
-        m.seek(7)
-        with monkeypatch.context() as patch:
-            patch.setattr(_mmap, "lib", library)
-            patch.setattr(_mapping, "lib", library)
-            with pytest.raises(OSError, match="Input/output error") as raised:
-                call(m)
-        assert library.calls
-        assert raised.value.errno == errno.EIO
-        assert (m.tell(), m[:]) == (7, before)
