@@ -79,6 +79,12 @@ int cm_file_of(int descriptor, cm_file *file);
 /* The file's size, and whether it is a regular file: the size of anything else says nothing about its length. */
 int cm_status(cm_file file, long long *size, int *regular);
 
+/* The same, and the bytes of a page of a mapping of it: more than usual in a file system of huge pages (Unix). */
+int cm_shape(cm_file file, long long *size, int *regular, ptrdiff_t *page);
+
+/* The bytes of a page of anonymous memory that is mapped with these flags (Unix). */
+ptrdiff_t cm_huge_page(int flags);
+
 /* Sets the file's size, shorter or longer. Its position, which others share, stays. */
 int cm_truncate(cm_file file, long long size);
 
@@ -187,6 +193,7 @@ typedef struct {
     cm_file file;               /* its own name of the file; -1: none */
     cm_file section;            /* Windows: keeps the tag; -1: none */
     int closed;
+    ptrdiff_t page;             /* Unix: bytes of one of its pages, of which all is mapped or nothing */
     const char *failed;         /* what failed in a cm_mapping_...: a function of the floor below; NULL: an access */
     intptr_t position;          /* of the next read or write: the caller's, who sets it or has it moved on */
     uintptr_t calls;            /* see mapping.c */

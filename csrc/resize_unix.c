@@ -14,17 +14,17 @@
 
 /* ---- pages ---- */
 
-static size_t whole_pages(size_t length)
+static size_t whole_pages(const cm_mapping *m, size_t length)
 {
-    size_t page = (size_t)cm_page_size();
+    size_t page = (size_t)m->page;
 
     return (length + page - 1) / page * page;
 }
 
 /* The bytes of a span that are the mapping's pages. Those behind them are its addresses alone. */
-static size_t mapped_bytes(const cm_span *span)
+static size_t mapped_bytes(const cm_mapping *m)
 {
-    return whole_pages((size_t)span->length);
+    return whole_pages(m, (size_t)m->span->length);
 }
 
 int cm_vacate(cm_span *span)
@@ -42,15 +42,19 @@ static int map_part(const cm_mapping *m, size_t from, size_t to, mapper *map)
     return from < to ? map(base + from, m->file, to - from, m->prot, m->flags, m->offset + (long long)from) : 0;
 }
 
-static int still_long_enough(cm_file source, long long end)
+/* Looks at what was mapped: a file may have become shorter meanwhile, and its pages may be huge. */
+static int look(cm_mapping *m, cm_file source, size_t length)
 {
     long long size;
-    int regular;
-    int error = cm_status(source, &size, &regular);
+    int regular, error;
 
+    m->page = cm_huge_page(m->flags);
+    if (source == -1)
+        return 0;
+    error = cm_note(m, "cm_status", cm_shape(source, &size, &regular, &m->page));
     if (error != 0)
         return error;
-    return regular && size < end ? CM_SHORT : 0;
+    return regular && size < m->offset + (long long)length ? CM_SHORT : 0;
 }
 
 int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
@@ -61,13 +65,12 @@ int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
     (void)whole;
     if (error != 0)
         return error;
-    if (source != -1)
-        error = cm_note(m, "cm_status", still_long_enough(source, m->offset + (long long)length));
+    error = look(m, source, length);
+    range.length = (ptrdiff_t)whole_pages(m, length);
     if (error != 0) {
         (void)cm_unmap(&range);
         return error;
     }
-    range.length = (ptrdiff_t)whole_pages(length);
     m->span->range = range;
     m->span->length = (ptrdiff_t)length;
     return 0;
@@ -157,8 +160,8 @@ static int put_aside(const cm_mapping *m, size_t from, const cm_range *end, cons
     if (a->moved)
         return 0;
     /* Nobody can read what another has cut off the file. */
-    if (left < end->length && whole_pages((size_t)left) < count)
-        count = whole_pages((size_t)left);
+    if (left < end->length && whole_pages(m, (size_t)left) < count)
+        count = whole_pages(m, (size_t)left);
     return copy_part(m, from, count, count, &a->range);
 }
 
@@ -194,8 +197,8 @@ static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
 {
     cm_span *span = m->span;
     ptrdiff_t before = span->length;
-    size_t pages = whole_pages(length);
-    cm_range end = {span->range.base + pages, (ptrdiff_t)(mapped_bytes(span) - pages)};
+    size_t pages = whole_pages(m, length);
+    cm_range end = {span->range.base + pages, (ptrdiff_t)(mapped_bytes(m) - pages)};
     int error;
 
     span->length = (ptrdiff_t)length;
@@ -208,7 +211,7 @@ static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
 static int cut(cm_mapping *m, size_t length, const sizes *s)
 {
     cm_span *span = m->span;
-    size_t pages = whole_pages(length);
+    size_t pages = whole_pages(m, length);
     cm_range end = {span->range.base + pages, span->range.length - (ptrdiff_t)pages};
     int error = shorten(m, s);
 
@@ -238,7 +241,7 @@ static int shrink(cm_mapping *m, size_t length, const sizes *s)
 static int grow_here(cm_mapping *m, size_t length)
 {
     cm_span *span = m->span;
-    size_t from = mapped_bytes(span), to = whole_pages(length), owned = (size_t)span->range.length;
+    size_t from = mapped_bytes(m), to = whole_pages(m, length), owned = (size_t)span->range.length;
     int error = from == owned ? cm_extend(&span->range, to) : CM_UNSUPPORTED;
 
     if (error != 0) {
@@ -257,13 +260,13 @@ static int grow_here(cm_mapping *m, size_t length)
 }
 
 /* Moves the pages of a private mapping. */
-static int move_elsewhere(const cm_range *pages, size_t length, cm_range *place)
+static int move_elsewhere(const cm_mapping *m, const cm_range *pages, size_t length, cm_range *place)
 {
     int error = cm_move_pages(pages, place);
 
     if (error != 0)
         return error;
-    error = cm_remap(place, whole_pages(length));
+    error = cm_remap(place, whole_pages(m, length));
     if (error != 0)
         (void)cm_move_pages_back(place, pages);
     return error;
@@ -286,12 +289,12 @@ static int find_elsewhere(cm_mapping *m, size_t length, cm_range *place)
 {
     cm_span *span = m->span;
     ptrdiff_t before = span->length;
-    cm_range pages = {span->range.base, (ptrdiff_t)mapped_bytes(span)};
+    cm_range pages = {span->range.base, (ptrdiff_t)mapped_bytes(m)};
     int moved, error;
 
     if (span->kept)
         span->length = 0;
-    error = m->copies ? move_elsewhere(&pages, length, place) : cm_twin(pages.base, length, place);
+    error = m->copies ? move_elsewhere(m, &pages, length, place) : cm_twin(pages.base, length, place);
     moved = m->copies && error == 0;
     if (error != 0)
         error = copy_part(m, 0, (size_t)before, length, place);
@@ -318,7 +321,7 @@ static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
         span = fresh;
     else
         (void)cm_unmap(&span->range);
-    span->range = (cm_range){place.base, (ptrdiff_t)whole_pages(length)};
+    span->range = (cm_range){place.base, (ptrdiff_t)whole_pages(m, length)};
     span->length = (ptrdiff_t)length;
     m->span = span;
     return 0;
@@ -328,7 +331,7 @@ static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
 static int grow_anywhere(cm_mapping *m, size_t length)
 {
     cm_span *span = m->span;
-    int error = span->kept ? CM_UNSUPPORTED : cm_note(m, "cm_remap", cm_remap(&span->range, whole_pages(length)));
+    int error = span->kept ? CM_UNSUPPORTED : cm_note(m, "cm_remap", cm_remap(&span->range, whole_pages(m, length)));
 
     if (error == 0)
         span->length = (ptrdiff_t)length;
@@ -354,7 +357,7 @@ static int return_to(cm_mapping *m, cm_span *old, size_t length)
 
     fresh->length = 0;
     m->span = old;
-    error = uncover(m, 0, whole_pages(length), &copy);
+    error = uncover(m, 0, whole_pages(m, length), &copy);
     if (error != 0) {
         fresh->length = (ptrdiff_t)length;
         m->span = fresh;
@@ -400,7 +403,7 @@ int cm_change(cm_mapping *m, size_t length, cm_span *fresh)
 
     if (error != 0)
         return error;
-    if (whole_pages(length) > mapped_bytes(m->span))
+    if (whole_pages(m, length) > mapped_bytes(m))
         return grow_with_file(m, length, &s, fresh);
     return shrink(m, length, &s);
 }

@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #if defined(__linux__)
+#include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/vfs.h>
 /* Kernel constants (linux/prctl.h, asm-generic/mman-common.h) that the C library's headers may be too old for. */
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -27,6 +29,13 @@
 #endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#endif
+#ifndef HUGETLBFS_MAGIC
+#define HUGETLBFS_MAGIC 0x958458f6u
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#define MAP_HUGE_MASK 0x3f
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4      /* Linux 5.7; for files 5.13 */
@@ -94,7 +103,53 @@ int cm_file_of(int descriptor, cm_file *file)
     return 0;
 }
 
-int cm_status(cm_file file, long long *size, int *regular)
+#if defined(__linux__)
+/* The size of huge pages that a flag asks for without saying which: 2 MiB on most machines. */
+static ptrdiff_t default_huge_page(void)
+{
+    char text[4096];
+    int descriptor = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t count = descriptor == -1 ? -1 : read(descriptor, text, sizeof text - 1);
+    const char *line;
+
+    if (descriptor != -1)
+        close(descriptor);
+    text[count < 0 ? 0 : count] = 0;
+    line = strstr(text, "Hugepagesize:");
+    return line == NULL ? cm_page_size() : (ptrdiff_t)strtol(line + strlen("Hugepagesize:"), NULL, 10) * 1024;
+}
+
+static int is_huge(int descriptor, const struct stat *status)
+{
+    struct statfs system;
+
+    return status->st_blksize > cm_page_size() && fstatfs(descriptor, &system) == 0 &&
+           (uint32_t)system.f_type == HUGETLBFS_MAGIC;
+}
+
+ptrdiff_t cm_huge_page(int flags)
+{
+    int bits = flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+
+    if (!(flags & MAP_HUGETLB))
+        return cm_page_size();
+    return bits == 0 ? default_huge_page() : (ptrdiff_t)1 << bits;
+}
+#else
+static int is_huge(int descriptor, const struct stat *status)
+{
+    (void)descriptor, (void)status;
+    return 0;
+}
+
+ptrdiff_t cm_huge_page(int flags)
+{
+    (void)flags;
+    return cm_page_size();
+}
+#endif
+
+int cm_shape(cm_file file, long long *size, int *regular, ptrdiff_t *page)
 {
     struct stat status;
 
@@ -102,7 +157,15 @@ int cm_status(cm_file file, long long *size, int *regular)
         return errno;
     *size = (long long)status.st_size;
     *regular = S_ISREG(status.st_mode) != 0;
+    *page = is_huge((int)file, &status) ? (ptrdiff_t)status.st_blksize : cm_page_size();
     return 0;
+}
+
+int cm_status(cm_file file, long long *size, int *regular)
+{
+    ptrdiff_t page;
+
+    return cm_shape(file, size, regular, &page);
 }
 
 int cm_truncate(cm_file file, long long size)
