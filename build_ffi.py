@@ -58,7 +58,8 @@ def common_options(windows: bool) -> dict[str, Any]:
     return {
         "include_dirs": [os.path.relpath(CSRC, HERE)],
         "depends": [os.path.relpath(header, HERE) for header in CSRC.glob("**/*.h")],
-        "libraries": ["advapi32"] if windows else [],
+        # pthread_atfork is in a library of its own before glibc 2.34.
+        "libraries": ["advapi32"] if windows else ["pthread"],
         "extra_compile_args": compiler_flags(),
     }
 

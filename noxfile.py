@@ -77,6 +77,23 @@ NATIVE_BUILDS = {
     "not-linux": ["-U__linux__", "-D_GNU_SOURCE"],
 }
 
+# The calls of a lower floor that the test of csrc/mapping.c makes fail, by the linker's --wrap.
+FAILING_ON_UNIX = ["ftruncate64", "fstat64", "fcntl64", "mmap64", "munmap", "mremap"]
+FAILING_ON_WINDOWS = [
+    f"cm_{call}"
+    for call in (
+        "map",
+        "truncate",
+        "status",
+        "duplicate",
+        "make_section",
+        "open_section",
+        "store",
+        "unmap",
+        "close",
+    )
+]
+
 # csrc/guard.c with a vectored handler, and with the structured exceptions of Microsoft's compiler, which clang has too.
 GUARDS = {"handler": [], "try": ["-fms-extensions", "-DCM_HAS_TRY"]}
 
@@ -263,12 +280,17 @@ def compile_for(session: nox.Session, target: str) -> None:
     """Compiles for a target: a warning is an error, and so is a name of the module that its headers lack."""
     session.log(f"== {target}")
     processor, system = target.split("-")[:2]
-    test = [] if system == "windows" else [str(CONTRACT / "contract.c")]
+    tests = ["mapping.c"] if system == "windows" else ["contract.c", "mapping.c"]
     # Not to os.devnull, beside which zig leaves an object for Windows in the working directory.
     output = str(Path(session.create_tmp()).resolve() / "object")
-    for source in [*c_sources(target), *test]:
+    for source in [*c_sources(target), *(str(CONTRACT / test) for test in tests)]:
         session.run(*zig_cc(target), *CROSS_FLAGS, "-c", "-o", output, source)
     session.run("python", str(CONTRACT / "names.py"), system, processor, *zig_cc(target))
+
+
+def failing(calls: list[str]) -> list[str]:
+    """What has the test of csrc/mapping.c make calls fail."""
+    return ["-DFAILING", *(f"-Wl,--wrap={call}" for call in calls)]
 
 
 def run_contract(session: nox.Session, name: str, compiler: list[str], emulator: list[str]) -> None:
@@ -278,6 +300,15 @@ def run_contract(session: nox.Session, name: str, compiler: list[str], emulator:
     sources = [*c_sources("unix"), str(CONTRACT / "contract.c")]
     session.run(*compiler, *CROSS_FLAGS, *sources, "-o", program, external=True)
     session.run(*emulator, program, *(["--emulated"] if emulator else []), external=True)
+
+
+def run_mapping(session: nox.Session, name: str, flags: list[str]) -> None:
+    """Builds and runs the test of csrc/mapping.c and what lies under it."""
+    session.log(f"== mapping, {name}")
+    program = str(Path(session.create_tmp()).resolve() / f"mapping-{name}")
+    sources = [*c_sources("unix"), str(CONTRACT / "mapping.c")]
+    session.run("gcc", *CROSS_FLAGS, *flags, *sources, "-pthread", "-o", program, external=True)
+    session.run(program, external=True)
 
 
 def need(session: nox.Session, present: bool, what: str, package: str) -> None:
@@ -307,6 +338,8 @@ def cross(session: nox.Session) -> None:
         compile_for(session, target)
     for name, flags in NATIVE_BUILDS.items():
         run_contract(session, name, ["gcc", *flags], [])
+        run_mapping(session, name, [*flags, *failing(FAILING_ON_UNIX)])
+    run_mapping(session, "threads", ["-g", "-fsanitize=thread"])
     for target, emulator in EMULATORS.items():
         run_contract(session, target, zig_cc(target), [emulator])
 
@@ -328,6 +361,7 @@ def windows(session: nox.Session) -> None:
     waiting = [tool, "run", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE):  # noqa: S603, the tool that the user named
         run_windows_tests(session, python, {"PYTHONPATH": wine_path(folder)})
+        run_windows_mapping(session, python)
         run_guards(session, python)
 
 
@@ -345,6 +379,17 @@ def run_windows_tests(session: nox.Session, python: list[str], environment: dict
         copies.append(["--copy", wine_path(Path(newest))])
     for copy in copies:
         session.run(*python, "cpython/run.py", *copy, env=environment, external=True)
+
+
+def run_windows_mapping(session: nox.Session, python: list[str]) -> None:
+    """Builds and runs the test of csrc/mapping.c and what lies under it."""
+    session.chdir(HERE)
+    session.log("== mapping")
+    program = Path(session.create_tmp()).resolve() / "mapping.exe"
+    sources = [*c_sources("windows"), str(CONTRACT / "mapping.c")]
+    flags = [*CROSS_FLAGS, *failing(FAILING_ON_WINDOWS)]
+    session.run("x86_64-w64-mingw32-gcc", *flags, *sources, "-o", str(program), "-ladvapi32", external=True)
+    session.run(*python, "-c", RUN_PROGRAM, wine_path(program), external=True)
 
 
 def run_guards(session: nox.Session, python: list[str]) -> None:
@@ -512,7 +557,7 @@ def release_files(session: nox.Session) -> None:
 def package_version() -> str:
     """The version of the package, which _version.py alone says."""
     text = (HERE / "cffimmap" / "_version.py").read_text(encoding="utf-8")
-    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    return str(re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0])
 
 
 def kind_of_file(name: str, version: str) -> str:

@@ -13,5 +13,16 @@ from cffimmap._version import __version__ as __version__
 
 error = OSError
 
+# ruff: noqa: F405, the names of the star import
 # For `from mmap import *` too, after `install`: the standard library's names, with those that the kernel has beyond them.
-__all__ = [*_constants.__all__, "error", "mmap"]  # noqa: PLE0604
+__all__ = [
+    "ACCESS_COPY",
+    "ACCESS_DEFAULT",
+    "ACCESS_READ",
+    "ACCESS_WRITE",
+    "ALLOCATIONGRANULARITY",
+    "PAGESIZE",
+    "error",
+    "mmap",
+    *_constants.NAMES,
+]

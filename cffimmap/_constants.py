@@ -93,13 +93,3 @@ def _of_this_platform() -> dict[str, int]:
 
 NAMES = _of_this_platform()
 globals().update(NAMES)
-
-__all__ = [  # noqa: PLE0604
-    "ACCESS_COPY",
-    "ACCESS_DEFAULT",
-    "ACCESS_READ",
-    "ACCESS_WRITE",
-    "ALLOCATIONGRANULARITY",
-    "PAGESIZE",
-    *NAMES,
-]

@@ -18,9 +18,24 @@ _Class = TypeVar("_Class", bound=type)
 
 # What C's class has of its own, or a class statement makes for itself.
 _NOT_TAKEN = frozenset(
-    "__new__ __getitem__ __setitem__ __delitem__ __len__ __slots__ __dict__ __weakref__ __module__ __qualname__ "
-    "__annotations__ __annotate__ __annotate_func__ __annotations_cache__ __firstlineno__ "
-    "__static_attributes__".split()
+    [
+        "__new__",
+        "__getitem__",
+        "__setitem__",
+        "__delitem__",
+        "__len__",
+        "__slots__",
+        "__dict__",
+        "__weakref__",
+        "__module__",
+        "__qualname__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__firstlineno__",
+        "__static_attributes__",
+    ]
 )
 
 _tuning = {"long": 1 << 16, "part": 1 << 26, "quick": True}

@@ -309,7 +309,7 @@ class mmap(Base):  # noqa: N801, the standard library's name
         memory.accessible_length  # noqa: B018, raises for a closed map
         # The items of a subclass are what its iteration gives, which are its m[i], as with the standard library's.
         if item.__class__ is bytes and type(self) is mmap:
-            return len(item) == 1 and memory.find(item, 0, None, False) >= 0  # type: ignore[arg-type]
+            return len(item) == 1 and memory.find(item, 0, None, False) >= 0
         return any(byte is item or byte == item for byte in self)
 
     # ---- file ----

@@ -97,7 +97,6 @@ class Library(Protocol):
     def cm_mapping_close(self, m: Pointer, /) -> int: ...
     def cm_mapping_resize(self, m: Pointer, length: int, fresh: Pointer, /) -> int: ...
     def cm_move_on(self, m: Pointer, start: int, stop: int, /) -> int: ...
-    def cm_take_line(self, m: Pointer, base: Pointer, start: int, limit: int, end: int, /) -> int: ...
     def cm_mapping_end(self, m: Pointer, /) -> None: ...
     def cm_span_end(self, span: Pointer, /) -> None: ...
     def cm_run_move(self, m: Pointer, target: int, source: int, count: int, /) -> int: ...
@@ -238,9 +237,14 @@ def check(code: int, function: str | None = None) -> None:
 
 
 def ask_twice(call: Callable[[], int]) -> int:
-    """Repeats a call once that failed for want of what dropped maps may hold until the collector runs."""
+    """Repeats a call once that failed for want of what dropped maps may hold until the collector has run.
+
+    PyPy gives a range of addresses back two collections after its last view has died: the first one finds the view, the
+    second one what it has kept alive.
+    """
     code = call()
     if code > 0 and lib.cm_exhausted(code):
-        gc.collect()
+        for _ in range(3):
+            gc.collect()
         code = call()
     return code

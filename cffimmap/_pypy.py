@@ -16,7 +16,6 @@ is by then. There is no lock that an exception or a fork could leave.
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
@@ -41,15 +40,13 @@ else:
     from cffimmap._unix import crowded
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from cffimmap._request import Request
 
     _Bufferable = object
 else:
     try:
         # C extensions take a class's `__buffer__` into account only if it derives from this one.
-        from __pypy__.bufferable import bufferable as _Bufferable
+        from __pypy__.bufferable import bufferable as _Bufferable  # noqa: N812
     except ImportError:
         _Bufferable = object
 
@@ -80,9 +77,6 @@ PART = 1 << 26
 # many bytes their weight would only make it run at every other map.
 _GREATEST_WEIGHT: Final = 1 << 20
 
-# How often a fork waits for another thread's close or resize before it takes it for an entry that Ctrl-C has left.
-_PATIENCE: Final = 2000
-
 _READ_ONLY: Final = "mmap can't modify a readonly memory map."
 
 _SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
@@ -92,13 +86,11 @@ _SPAN: Final = ffi.typeof("cm_span *")
 _octets: Final = ffi.new_allocator(should_clear_after_alloc=False)
 
 
-def tune(long: int | None = None, part: int | None = None, quick: bool | None = None) -> None:  # noqa: ARG001
-    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`. None is as before."""
+def tune(**values: int) -> None:
+    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`."""
     global LONG, PART
-    if long is not None:
-        LONG = long
-    if part is not None:
-        PART = part
+    LONG = values.get("long", LONG)
+    PART = values.get("part", PART)
 
 
 # ---- the collector ----
@@ -138,24 +130,6 @@ def _now() -> _Epoch:
     return _epoch
 
 
-# ---- forks ----
-
-# The mappings that are being closed or resized. A child that is born in the midst of it would have half of it for ever.
-_changing: list[Pointer] = []
-
-
-def _wait_for_changes() -> None:
-    for _ in range(_PATIENCE):
-        if not _changing:
-            return
-        lib.cm_pause()
-    del _changing[:]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_wait_for_changes)
-
-
 # ---- arguments ----
 
 
@@ -170,6 +144,15 @@ def _view(data: Any) -> memoryview:
     if not view.c_contiguous:
         raise BufferError("memoryview: underlying buffer is not C-contiguous")
     return view
+
+
+def _source(view: memoryview) -> Any:
+    """The bytes of a view, for C."""
+    try:
+        return ffi.from_buffer(view)
+    except TypeError:
+        # Some objects have no address for them, as BytesIO (7.3.11, 8.0.1).
+        return ffi.from_buffer(bytes(view))
 
 
 def _copy(data: Any) -> bytes:
@@ -220,7 +203,7 @@ def _new_span(weight: int) -> Pointer:
 def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
     """Moves the position on from where it was seen to be. False if it is elsewhere by now."""
     if _other_threads():
-        return lib.cm_move_on(mapping, start, stop) == 0
+        return bool(lib.cm_move_on(mapping, start, stop) == 0)
     # A tenth of the time, and whole as nobody else is there to come in between.
     if mapping.position != start:
         return False
@@ -322,7 +305,7 @@ class Memory:
 
     @property
     def closed(self) -> bool:
-        return self._mapping.closed != 0
+        return bool(self._mapping.closed)
 
     @property
     def position(self) -> int:
@@ -357,20 +340,13 @@ class Memory:
         """
         mapping = self._mapping
         while True:
-            # Of a copy, as other threads change the list. What is in neither has no length and must not be touched.
+            # Of a copy, as other threads change the list; never what is not in it, which may be gone.
             for owner in self._owners[:]:
                 if owner == mapping.span and owner.length:
                     return owner
-            # Nothing is to be done: it is the answer that tells.
-            idle = lib.cm_run_load(mapping, 0, 0, ffi.NULL) == 0
-            if mapping.closed or (idle and not self._has_length()):
+            if mapping.closed:
                 raise ValueError(CLOSED_MESSAGE)
-            if not idle:
-                lib.cm_pause()
-
-    def _has_length(self) -> bool:
-        """Whether there is a span with a length. In a child that was born in the midst of a change there may be none."""
-        return any(owner.length for owner in self._owners[:])
+            lib.cm_pause()
 
     def _accessible_owner(self) -> Pointer:
         owner = self._owner()
@@ -410,7 +386,7 @@ class Memory:
     # ---- calls that are counted ----
 
     def _ask(self, call: Callable[..., int], *arguments: Any) -> int:
-        """What a call of C answers while nobody closes or resizes; GONE if the range of bytes is not there."""
+        """What a call of C answers, once whoever is in its way has done. Ctrl-C ends the waiting."""
         mapping = self._mapping
         answer = call(mapping, *arguments)
         while answer == BUSY:
@@ -419,7 +395,7 @@ class Memory:
         return answer
 
     def _run(self, call: Callable[..., int], *arguments: Any) -> int:
-        """The same, but that the range must be there."""
+        """The same of a call on a range of bytes, which must be there."""
         answer = self._ask(call, *arguments)
         if answer == GONE:
             raise self._changed()
@@ -455,7 +431,7 @@ class Memory:
     def _store(self, start: int, data: Any) -> None:
         """Writes all of it, which may lie in the same memory."""
         self._look()
-        with _view(data) as view, ffi.from_buffer(view) as source:
+        with _view(data) as view, _source(view) as source:
             octets = ffi.cast("unsigned char *", source)
             for part, end in self._in_order(self._owner().range.base + start > octets, view.nbytes):
                 check(self._run(lib.cm_run_store, start + part, octets + part, end - part))
@@ -498,6 +474,8 @@ class Memory:
     def _put(self, index: int, value: int) -> None:
         if not self.writable:
             raise TypeError(_READ_ONLY)
+        if not -sys.maxsize - 1 <= index <= sys.maxsize:
+            raise IndexError("mmap index out of range")
         if not 0 <= value <= 255:
             raise ValueError("mmap item value must be in range(0, 256)")
         self._look()
@@ -511,19 +489,19 @@ class Memory:
                 check(code)
                 return
 
-    def slice(self, key: slice) -> bytes:
+    def slice(self, key: Any) -> bytes:
         if key.step is None:
             window = self._window
             length = window.owner.length
             start = 0 if key.start is None else key.start
             stop = length if key.stop is None else key.stop
-            if 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
+            if length and 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
                 data: bytes = window.buffer[start:stop]
                 if window.owner.length == length:
                     return data
         return self._slice(key)
 
-    def _slice(self, key: slice) -> bytes:
+    def _slice(self, key: Any) -> bytes:
         while True:
             length = self.accessible_length
             start, stop, step = key.indices(length)
@@ -544,14 +522,15 @@ class Memory:
         check(code)
         return bytes(ffi.buffer(target, count))
 
-    def assign(self, key: slice, data: Buffer) -> None:
+    def assign(self, key: Any, data: Any) -> None:
         if data.__class__ is bytes:
-            start, stop, count = key.start, key.stop, len(data)  # type: ignore[arg-type]
+            start, stop, count = key.start, key.stop, len(data)
             if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
                 window = self._window
                 length = window.owner.length
                 if (
-                    0 <= start <= stop <= length
+                    length
+                    and 0 <= start <= stop <= length
                     and stop <= window.size
                     and stop - start == count
                     and self.writable
@@ -561,7 +540,7 @@ class Memory:
                         return
         self._assign(key, data)
 
-    def _assign(self, key: slice, data: Any) -> None:
+    def _assign(self, key: Any, data: Any) -> None:
         if not self.writable:
             raise TypeError(_READ_ONLY)
         with _view(data) as view:
@@ -572,7 +551,7 @@ class Memory:
             if step == 1:
                 self._store(start, view)
             elif count:
-                with ffi.from_buffer(view) as source:
+                with _source(view) as source:
                     octets = ffi.cast("unsigned char *", source)
                     check(self._run(lib.cm_run_scatter, start, step, count, octets))
 
@@ -630,17 +609,17 @@ class Memory:
 
     def readline(self) -> bytes:
         mapping, window = self._mapping, self._window
-        length = window.owner.length
+        # PyPy looks everything up anew after a call of C.
+        owner = window.owner
+        length = owner.length
         start = mapping.position
         if start < length:
             limit = start + LONG if length - start > LONG else length
-            stop = lib.cm_take_line(mapping, window.pointer, start, limit, length)
-            if stop >= 0:
-                if stop <= window.size:
-                    line: bytes = window.buffer[start:stop]
-                    if window.owner.length == length:
-                        return line
-                return self._taken(start, stop)
+            stop = lib.cm_line_end(window.pointer, start, limit)
+            if 0 <= stop <= window.size and (stop < limit or limit == length):
+                line: bytes = window.buffer[start:stop]
+                if owner.length == length and _move_on(mapping, start, stop):
+                    return line
         return self._readline()
 
     def _readline(self) -> bytes:
@@ -665,22 +644,22 @@ class Memory:
                 return stop
         return end
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: Any) -> int:
         if data.__class__ is bytes:
-            count = len(data)  # type: ignore[arg-type]
+            count = len(data)
             mapping, window = self._mapping, self._window
             length = window.owner.length
             start = mapping.position
             stop = start + count
-            if stop <= length and stop <= window.size and count < LONG and self.writable:
-                if _move_on(mapping, start, stop):
-                    window.buffer[start:stop] = data
-                    if window.owner.length != length:
-                        self._write_at(start, data, count)
-                    return count
+            room = length and stop <= length and stop <= window.size
+            if room and count < LONG and self.writable and _move_on(mapping, start, stop):
+                window.buffer[start:stop] = data
+                if window.owner.length != length:
+                    self._write_at(start, data, count)
+                return count
         return self._write(data)
 
-    def _write(self, data: Buffer) -> int:
+    def _write(self, data: Any) -> int:
         with _view(data) as view:
             count = view.nbytes
             self._write_at(self._reserve(count, "data out of range"), view, count)
@@ -753,9 +732,9 @@ class Memory:
 
     # ---- search ----
 
-    def find(self, needle: Buffer, start: int | None, end: int | None, backwards: bool) -> int:
-        sought = needle if needle.__class__ is bytes else _copy(needle)
-        count = len(sought)  # type: ignore[arg-type]
+    def find(self, needle: Any, start: int | None, end: int | None, backwards: bool) -> int:
+        sought: bytes = needle if needle.__class__ is bytes else _copy(needle)
+        count = len(sought)
         while True:
             length = self.accessible_length
             stop = length if end is None else _clipped(end, length)
@@ -805,25 +784,15 @@ class Memory:
         check(self._run(lib.cm_run_advise, start, count, advice), "cm_advise")
 
     def set_name(self, name: bytes) -> None:
-        check(self._run(lib.cm_run_set_name, name), "cm_set_name")
+        code = self._run(lib.cm_run_set_name, name)
+        # A kernel that knows no names: so does the standard library's method nothing outside development mode.
+        if code != lib.CM_UNSUPPORTED:
+            check(code, "cm_set_name")
 
     # ---- lifetime ----
 
-    def _change(self, call: Callable[..., int], *arguments: Any) -> int:
-        """Calls what closes or resizes, once no other call runs. Ctrl-C ends the waiting."""
-        mapping = self._mapping
-        while True:
-            _changing.append(mapping)
-            try:
-                code = call(mapping, *arguments)
-            finally:
-                _let_go(mapping)
-            if code != BUSY:
-                return code
-            lib.cm_pause()
-
     def close(self) -> None:
-        code = self._change(lib.cm_mapping_close)
+        code = self._ask(lib.cm_mapping_close)
         if code != 0:
             raise self._failure(code)
         told, self._told = self._told, 0
@@ -838,7 +807,7 @@ class Memory:
         fresh = _new_span(0)
         self._owners.append(fresh)
         try:
-            code = ask_twice(lambda: self._change(lib.cm_mapping_resize, length, fresh))
+            code = ask_twice(lambda: self._ask(lib.cm_mapping_resize, length, fresh))
         finally:
             if fresh.range.base == ffi.NULL:
                 self._owners.remove(fresh)
@@ -885,59 +854,59 @@ class Memory:
         return bool(owner.length == length)
 
 
-def _let_go(mapping: Pointer) -> None:
-    try:
-        _changing.remove(mapping)
-    except ValueError:
-        # A fork has lost its patience.
-        return
-
-
 # ---- how a map holds it ----
 
 
 class Base(_Bufferable):
     """What the class mmap derives from: it holds the memory, exports it, and iterates over it."""
 
-    # A name that no subclass has by chance, not even one that is called Base.
-    __slots__ = ("__cffimmap_memory", "__weakref__")
+    __slots__ = ("_held", "__weakref__")
 
     def __buffer__(self, flags: int, /) -> memoryview:
         """A view of the memory, read-only for a map that cannot be written. See `memoryview`."""
-        return memory_of(self).export(flags)
+        return memory_of(self).export(flags)  # type: ignore[no-any-return]
 
     def __release_buffer__(self, buffer: memoryview, /) -> None:
         """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        own = type(self).__getitem__ is _getitem  # type: ignore[attr-defined]
-        return _Iterator(self) if own else _ItemIterator(self)
+    # The items of a subclass are its m[i], as with CPython's map.
+
+    def __iter__(self) -> Iterator[Any]:
+        return _Iterator(self)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return _Backwards(self)
 
 
-_getitem: Any = None
+# A slot that no name leads to, so that a subclass may have any.
+_held: Any = vars(Base)["_held"]
+delattr(Base, "_held")
+_hold, _release = _held.__set__, _held.__get__
+
+_mmap: Any = None
 
 
 def finished(cls: _Class) -> _Class:
     """The class mmap itself, which is known from here on."""
-    global _getitem
-    _getitem = cls.__getitem__  # type: ignore[attr-defined]
+    global _mmap
+    _mmap = cls
     cls.__module__ = "cffimmap"
     return cls
 
 
-def memory_of(m: Any) -> Memory:
+def memory_of(m: Any) -> Any:
     """What a map holds."""
-    return m._Base__cffimmap_memory  # type: ignore[no-any-return]
+    return _release(m)
 
 
-def new(cls: Any, memory: Memory) -> Any:
+def new(cls: Any, memory: Any) -> Any:
     """An object of a class that derives from mmap."""
     m = _Bufferable.__new__(cls)
-    m._Base__cffimmap_memory = memory
+    _hold(m, memory)
     return m
 
 
-def open_memory(request: Request) -> Memory:
+def open_memory(request: Request) -> Any:
     """Makes the mapping that was asked for.
 
     Args:
@@ -954,8 +923,15 @@ def open_memory(request: Request) -> Memory:
     return memory
 
 
+def _item(mapped: Any, position: int) -> Any:
+    """What iteration meets at a position: a byte as bytes, or what a subclass has there."""
+    if type(mapped) is _mmap:
+        return _SINGLE_BYTES[memory_of(mapped).octet(position)]
+    return mapped[position]
+
+
 class _Iterator:
-    """Iterates as the standard library's sequence iterator does; ten times as fast as a generator."""
+    """Iterates as CPython's iterator over a sequence does; ten times as fast as a generator."""
 
     __slots__ = ("_map", "_position")
 
@@ -966,46 +942,60 @@ class _Iterator:
         self._map = mapped
         self._position = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Any]:
         return self
-
-    def __next__(self) -> bytes:
-        mapped, position = self._map, self._position
-        if mapped is None:
-            raise StopIteration
-        try:
-            octet = memory_of(mapped).octet(position)
-        except IndexError:
-            self._map = None
-            raise StopIteration from None
-        self._position = position + 1
-        return _SINGLE_BYTES[octet]
-
-    def __length_hint__(self) -> int:
-        return 0 if self._map is None else max(len(self._map) - self._position, 0)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._map is None:
-            return iter, ((),)
-        return iter, (self._map,), self._position
-
-    def __setstate__(self, position: int) -> None:
-        self._position = max(position, 0)
-
-
-class _ItemIterator(_Iterator):
-    """The same over the items that a subclass has in the place of the memory's."""
-
-    __slots__ = ()
 
     def __next__(self) -> Any:
         mapped, position = self._map, self._position
         if mapped is None:
             raise StopIteration
         try:
-            item = mapped[position]
+            item = _item(mapped, position)
         except (IndexError, StopIteration):
             self._map = None
             raise StopIteration from None
         self._position = position + 1
         return item
+
+    def __length_hint__(self) -> int:
+        return 0 if self._map is None else max(len(self._map) - self._position, 0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (iter, ((),)) if self._map is None else (iter, (self._map,), self._position)
+
+    def __setstate__(self, position: int) -> None:
+        self._position = max(position, 0)
+
+
+class _Backwards(_Iterator):
+    """The same as CPython's `reversed`."""
+
+    __slots__ = ()
+
+    def __init__(self, mapped: Any) -> None:
+        self._map = mapped
+        self._position = len(mapped) - 1
+
+    def __next__(self) -> Any:
+        mapped, position = self._map, self._position
+        if mapped is None:
+            raise StopIteration
+        try:
+            if position < 0:
+                raise IndexError
+            item = _item(mapped, position)
+        except (IndexError, StopIteration):
+            self._map = None
+            raise StopIteration from None
+        self._position = position - 1
+        return item
+
+    def __length_hint__(self) -> int:
+        left = 0 if self._map is None else self._position + 1
+        return left if left and left <= len(self._map) else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (reversed, ((),)) if self._map is None else (reversed, (self._map,), self._position)
+
+    def __setstate__(self, position: int) -> None:
+        self._position = max(-1, min(position, len(self._map) - 1))

@@ -9,7 +9,7 @@
  * A function that can fail returns an int: 0 for success, one of the negative codes below, else the system's own
  * error number (errno; GetLastError on Windows), read before any clean-up. On failure the outputs are not written and
  * nothing has changed. Lengths, offsets and positions are bytes. No function allocates memory or keeps any state, but
- * for what guard.c says.
+ * for what guard.c says, and mapping.c for forks.
  */
 #ifndef CFFIMMAP_H
 #define CFFIMMAP_H
@@ -65,6 +65,10 @@ uintptr_t cm_process(void);
 
 /* Whether an error is want of what dropped maps hold until the collector runs: descriptors, memory. */
 int cm_exhausted(int error);
+
+/* Has functions called around every fork of this process from now on: before it, and after it in the parent and in the
+ * child. Nothing where processes do not fork. */
+int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
 /* Waits for a fraction of a millisecond. */
 void cm_pause(void);
@@ -205,11 +209,6 @@ int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh);
 /* Moves the position on from where the caller has seen it, so that of several threads each gets bytes of its own. CM_BUSY
  * if it is elsewhere by now. */
 int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to);
-
-/* The end of the line that starts at the position, to which the position has moved: as cm_line_end says it. CM_ABSENT,
- * and nothing moved, if it does not lie before a limit that is less than `end`; CM_BUSY if the position is not `start`
- * any more. The memory at `base` need not be the mapping's. */
-ptrdiff_t cm_take_line(cm_mapping *m, const unsigned char *base, ptrdiff_t start, ptrdiff_t limit, ptrdiff_t end);
 
 /* Destructors: nobody uses the mapping or the addresses any more. */
 void cm_mapping_end(cm_mapping *m);

@@ -65,10 +65,57 @@ static void leave(cm_mapping *m)
         ;
 }
 
-static int claim(cm_mapping *m)
+/* ---- forks: a child that is born while another thread is at a mapping would have half of it for ever ---- */
+
+/* How many mappings are claimed in this process, and how many threads fork. */
+static uintptr_t claims, forks;
+
+static void add(uintptr_t *word, int change)
+{
+    uintptr_t value = cm_get(word);
+
+    while (!cm_exchange(word, &value, value + (uintptr_t)change))
+        ;
+}
+
+/* Waits for system calls of others, and keeps them from more. */
+static void before_fork(void)
+{
+    add(&forks, 1);
+    while (cm_get(&claims) != 0)
+        cm_pause();
+}
+
+static void after_fork(void)
+{
+    add(&forks, -1);
+}
+
+static void after_fork_in_child(void)
+{
+    /* Another thread may have been about to look at the forks. */
+    cm_put(&claims, 0);
+    cm_put(&forks, 0);
+}
+
+static void watch_forks(void)
+{
+    static uintptr_t watched;
+    uintptr_t unwatched = 0;
+
+    /* Where that fails for want of memory, forks go unwatched. */
+    if (cm_get(&watched) == 0 && cm_exchange(&watched, &unwatched, 1))
+        (void)cm_around_forks(before_fork, after_fork, after_fork_in_child);
+}
+
+/* ---- claims ---- */
+
+static int claim_now(cm_mapping *m)
 {
     uintptr_t word = cm_get(&m->calls);
 
+    if (cm_get(&forks) != 0)
+        return CM_BUSY;
     do {
         if (calls_in(word) != 0) {
             cm_put(&m->wanted, (cm_clock() + PATIENCE) | 1);
@@ -78,6 +125,18 @@ static int claim(cm_mapping *m)
     return 0;
 }
 
+static int claim(cm_mapping *m)
+{
+    int error;
+
+    /* First, as a fork looks at it last: one of the two sees the other. */
+    add(&claims, 1);
+    error = claim_now(m);
+    if (error != 0)
+        add(&claims, -1);
+    return error;
+}
+
 static void release(cm_mapping *m)
 {
     uintptr_t word = cm_get(&m->calls);
@@ -85,6 +144,7 @@ static void release(cm_mapping *m)
     cm_put(&m->wanted, 0);
     while (!cm_exchange(&m->calls, &word, counted(0)))
         ;
+    add(&claims, -1);
 }
 
 /* ---- lifetime ---- */
@@ -93,6 +153,7 @@ int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int
 {
     int error = 0;
 
+    watch_forks();
     m->closed = 1;
     m->file = m->section = -1;
     if (track && source != -1)
@@ -202,17 +263,6 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to)
     uintptr_t seen = (uintptr_t)from;
 
     return cm_exchange((uintptr_t *)&m->position, &seen, (uintptr_t)to) ? 0 : CM_BUSY;
-}
-
-ptrdiff_t cm_take_line(cm_mapping *m, const unsigned char *base, ptrdiff_t start, ptrdiff_t limit, ptrdiff_t end)
-{
-    ptrdiff_t stop = cm_line_end(base, start, limit);
-
-    if (stop < 0)
-        return stop;
-    if (stop == limit && limit < end)
-        return CM_ABSENT;
-    return cm_move_on(m, start, stop) == 0 ? stop : CM_BUSY;
 }
 
 /* ---- calls ---- */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -68,6 +69,11 @@ uint32_t cm_clock(void)
 uintptr_t cm_process(void)
 {
     return (uintptr_t)getpid();
+}
+
+int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    return pthread_atfork(before, in_parent, in_child);
 }
 
 int cm_exhausted(int error)

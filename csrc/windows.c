@@ -251,3 +251,11 @@ int cm_move_pages_back(cm_range *place, const cm_range *range) UNSUPPORTED
 
 int cm_advise(unsigned char *base, size_t offset, size_t length, int advice) UNSUPPORTED
 int cm_set_name(unsigned char *base, size_t length, const char *name) UNSUPPORTED
+
+int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    (void)before;
+    (void)in_parent;
+    (void)in_child;
+    return 0;
+}

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,6 +161,11 @@ def all_works(m: cffimmap.mmap, may_be_exported: bool = False) -> None:
             raise
 
 
+def each_works(maps: list[cffimmap.mmap]) -> None:
+    for m in maps:
+        all_works(m)
+
+
 def forked(work: Callable[[], object]) -> None:
     """Runs a function in a child, where it must not hang."""
     child = os.fork()
@@ -205,7 +212,7 @@ def test_a_child_has_the_map_for_itself(tmp_path: Path, use: Callable[[Shared], 
             try:
                 for i in range(FORKS if use in TAKING else FORKS // 3):
                     time.sleep(0.0001 * (i + number))
-                    forked(lambda: child(shared))
+                    forked(partial(child, shared))
             finally:
                 stopped.set()
                 for thread in threads:
@@ -227,6 +234,8 @@ def test_a_child_has_all_maps_for_itself(tmp_path: Path) -> None:
     """All uses at once, each of two maps that all threads share."""
 
     def work() -> None:
+        # So many threads would have this one wait long for its turn.
+        sys.setswitchinterval(1e-4)
         stopped = threading.Event()
         shares = [Shared(make) for make in makers(tmp_path / "mapped", find)]
         threads = [
@@ -240,7 +249,7 @@ def test_a_child_has_all_maps_for_itself(tmp_path: Path) -> None:
         try:
             for _ in range(FORKS // 2):
                 time.sleep(0.001)
-                forked(lambda: [all_works(shared.m) for shared in shares])
+                forked(lambda: each_works([shared.m for shared in shares]))
         finally:
             stopped.set()
             for thread in threads:
@@ -249,18 +258,19 @@ def test_a_child_has_all_maps_for_itself(tmp_path: Path) -> None:
     in_child(work)
 
 
-def test_a_child_opens_maps_of_its_own(tmp_path: Path) -> None:
+def test_a_child_opens_maps_of_its_own() -> None:
     def work() -> None:
         stopped = threading.Event()
         shared = Shared(lambda: growing_map(SIZE))
         threads = [
-            threading.Thread(target=repeated(use, shared, stopped)) for use in (make_and_drop, make_and_drop, find)
+            threading.Thread(target=repeated(use, shared, stopped))
+            for use in (make_and_drop, make_and_drop, find)
         ]
         for thread in threads:
             thread.start()
         try:
             for _ in range(FORKS):
-                forked(lambda: [all_works(growing_map(SIZE)) for _ in range(3)])
+                forked(lambda: each_works([growing_map(SIZE) for _ in range(3)]))
         finally:
             stopped.set()
             for thread in threads:
@@ -276,7 +286,8 @@ class TestInAHandler:
     @pytest.mark.parametrize("when", ["within", "afterwards"])
     def test_both_processes_go_on(self, tmp_path: Path, use: Callable[[Shared], None], when: str) -> None:
         children: list[int] = []
-        here = os.getpid
+        shared: Any = None
+        parent = 0
 
         def fork() -> None:
             child = os.fork()
@@ -289,8 +300,8 @@ class TestInAHandler:
                 self.ends(lambda: self.works_within(shared))
 
         def work() -> None:
-            nonlocal shared
-            parent = here()
+            nonlocal shared, parent
+            parent = os.getpid()
             for make in makers(tmp_path / "mapped", use):
                 shared = Shared(make)
                 bell = Bell(fork)
@@ -299,14 +310,13 @@ class TestInAHandler:
                     bell.set(1e-4)
                     while bell.rung == before:
                         use(shared)
-                    if here() != parent:
-                        self.ends(lambda: all_works(shared.m))
+                    if os.getpid() != parent:
+                        self.ends(partial(all_works, shared.m))
                     bell.off()
                     _, status = os.waitpid(children.pop(), 0)
                     assert status == 0, status
                 all_works(shared.m)
 
-        shared: Any = None
         in_a_child_of_its_own(work)
 
     def ends(self, work: Callable[[], object]) -> None:

@@ -509,7 +509,7 @@ class TestInTheMidstOfAnother:
         m = growing_map(length)
         m[:] = bytes([OLD]) * (length - 1) + bytes([NEW])
         reader, writer = os.pipe()
-        told = []
+        told: list[object] = []
 
         def slowly(call: Call) -> None:
             concerned = call.name != "mmap" or call["flags"] & MAP_FIXED
