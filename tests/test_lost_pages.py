@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE
+from _files import PAGE, SIZE, FakeLibrary
+from conftest import tuned
 
 import cffimmap
-from cffimmap._native import PYPY, WINDOWS
+from cffimmap._native import PYPY, WINDOWS, lib
 
 if sys.platform == "win32":
     import _pages
@@ -21,6 +23,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
 on_windows = pytest.mark.skipif(not WINDOWS, reason="a lost page ends the process on Unix, by SIGBUS")
 
@@ -210,3 +213,39 @@ class TestProtected:
             for thread in threads:
                 thread.join()
         assert not wrong
+
+
+# What an access in C answers is understood on every platform. On CPython it is C that asks.
+CALLS: dict[str, tuple[str, int, Callable[[Any], Any]]] = {
+    "find": ("cm_find", -16 - errno.EIO, lambda m: m.find(b"hello", 0)),
+    "rfind": ("cm_rfind", -16 - errno.EIO, lambda m: m.rfind(b"hello", 0)),
+    "long find": ("cm_run_find", -16 - errno.EIO, lambda m: m.find(b"hello", 0)),
+    "readline": ("cm_take_line cm_run_line_end", -16 - errno.EIO, lambda m: m.readline()),
+    "long readline": ("cm_run_line_end", -16 - errno.EIO, lambda m: m.readline()),
+    "steps": ("cm_run_gather", errno.EIO, lambda m: m[::2]),
+    "set steps": ("cm_run_scatter", errno.EIO, lambda m: operator.setitem(m, slice(0, 10, 2), b"HELLO")),
+    "long write": ("cm_run_store", errno.EIO, lambda m: m.write(bytearray(10))),
+    "long set": ("cm_run_store", errno.EIO, lambda m: operator.setitem(m, slice(0, 5), bytearray(b"HELLO"))),
+    "move": ("cm_run_move", errno.EIO, lambda m: m.move(0, 1, 5)),
+}
+
+
+@pytest.mark.skipif(not PYPY, reason="the errors of accesses reach Python code on PyPy alone")
+@pytest.mark.skipif(WINDOWS, reason="its error numbers are others, and pages can be lost there")
+@pytest.mark.parametrize("name", CALLS)
+def test_an_error_from_an_access_is_raised(
+    ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    functions, code, call = CALLS[name]
+    before = path.read_bytes()
+    library = FakeLibrary(lib, *functions.split())
+    library.answer = code
+    with ours.mmap(file.fileno(), 0) as m, tuned(long=2 if "long" in name else 1 << 16):
+        m.seek(7)
+        with monkeypatch.context() as patch:
+            patch.setattr("cffimmap._pypy.lib", library)
+            with pytest.raises(OSError, match="Input/output error") as raised:
+                call(m)
+        assert library.calls
+        assert raised.value.errno == errno.EIO
+        assert (m.tell(), m[:]) == (7, before)

@@ -7,18 +7,21 @@ import errno
 import gc
 import os
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import GRANULARITY, PAGE, SIZE, FakeLibrary, everything_open, let_have_holes
+from _faults import Faulty
+from _files import GRANULARITY, PAGE, SIZE, everything_open, let_have_holes
 
 import cffimmap
-from cffimmap import _mapping
 from cffimmap._native import WINDOWS, ffi, lib
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
+
+    from _calls import Call
 
 pytestmark = pytest.mark.skipif(not WINDOWS, reason="needs sections, which Windows alone has")
 
@@ -80,17 +83,11 @@ class TestLongerFiles:
             ours.mmap(file.fileno(), **{"length": SIZE + 100, **arguments})
         assert path.stat().st_size == SIZE
 
-    def test_a_view_that_fails_takes_the_length_back(
-        self, ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_view_that_fails_takes_the_length_back(self, ours: ModuleType, file: Any, path: Path) -> None:
         gc.collect()
         before = everything_open()
-        library = FakeLibrary(lib, "cm_map")
-        library.answer = ACCESS_DENIED
-        with monkeypatch.context() as patch:
-            patch.setattr(_mapping, "lib", library)
-            with pytest.raises(PermissionError) as raised:
-                ours.mmap(file.fileno(), 2 * SIZE)
+        with pytest.raises(PermissionError) as raised:
+            Faulty(MapViewOfFile=ACCESS_DENIED)(lambda: ours.mmap(file.fileno(), 2 * SIZE))
         assert answer(raised.value) == (ACCESS_DENIED, ["MapViewOfFile() failed"])
         assert path.stat().st_size == SIZE
         del raised
@@ -98,18 +95,13 @@ class TestLongerFiles:
         assert everything_open() == before
 
     def test_a_file_that_shrinks_before_it_is_mapped_whole_gets_nothing_added(
-        self, ours: ModuleType, file: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+        self, ours: ModuleType, file: Any, path: Path
     ) -> None:
-        class Library:
-            def __getattr__(self, name: str) -> Any:
-                if name == "cm_make_section":
-                    path.write_bytes(b"short")
-                return getattr(lib, name)
+        def shorten(_: Call) -> None:
+            path.write_bytes(b"short")
 
-        monkeypatch.setattr(_mapping, "lib", Library())
         with pytest.raises(PermissionError):
-            ours.mmap(file.fileno(), 0)
-        monkeypatch.undo()
+            Faulty(CreateFileMappingW=shorten)(lambda: ours.mmap(file.fileno(), 0))
         assert path.read_bytes() == b"short"
 
     def test_the_position_of_the_file_stays(self, ours: ModuleType, file: Any) -> None:
@@ -171,7 +163,7 @@ class TestErrors:
             m.seek(5)
             with pytest.raises(OSError, match=r".") as raised:
                 m.resize(2**62)
-            assert answer(raised.value)[1] == ["SetFileInformationByHandle() failed"]
+            assert answer(raised.value)[1] == ["CreateFileMapping() failed"]
             assert (m[:], m.tell(), m.size(), path.stat().st_size) == (before, 5, SIZE, SIZE)
 
 
@@ -297,54 +289,40 @@ class TestWhatIsHeld:
 
 class TestFlush:
     @pytest.fixture
-    def synced(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """The calls that bring pages to the file and the file to the disk, in their order."""
-        calls: list[str] = []
+    def synced(self) -> Faulty:
+        """Notes the calls that bring pages to the file and the file to the disk, which are made."""
+        return Faulty(FlushViewOfFile=None, FlushFileBuffers=None)
 
-        class Library:
-            def __getattr__(self, name: str) -> Any:
-                function = getattr(lib, name)
-                if "sync" not in name:
-                    return function
+    def names(self, synced: Faulty) -> list[str]:
+        return [call.name for call in synced.calls]
 
-                def noted(*arguments: Any) -> Any:
-                    code = function(*arguments)
-                    calls.append(f"{name}: {code}")
-                    return code
-
-                return noted
-
-        for place in ("_mmap", "_mapping"):
-            monkeypatch.setattr(f"cffimmap.{place}.lib", Library())
-        return calls
-
-    def test_pages_then_the_disk(self, file: Any, path: Path, synced: list[str]) -> None:
+    def test_pages_then_the_disk(self, file: Any, path: Path, synced: Faulty) -> None:
         with cffimmap.mmap(file.fileno(), 0) as m:
             m[0] = 74
-            m.flush()
-            assert synced == ["cm_sync: 0", "cm_sync_file: 0"]
+            synced(m.flush)
+            assert self.names(synced) == ["FlushViewOfFile", "FlushFileBuffers"]
         assert path.read_bytes()[:5] == b"Jello"
 
-    def test_async_leaves_the_disk_to_the_system(self, file: Any, synced: list[str]) -> None:
+    def test_async_leaves_the_disk_to_the_system(self, file: Any, synced: Faulty) -> None:
         with cffimmap.mmap(file.fileno(), 0) as m:
-            m.flush(flags=cffimmap.MS_ASYNC)
-            assert synced == ["cm_sync: 0"]
+            synced(lambda: m.flush(flags=cffimmap.MS_ASYNC))
+            assert self.names(synced) == ["FlushViewOfFile"]
 
-    def test_memory_without_a_file_has_no_disk(self, synced: list[str]) -> None:
+    def test_memory_without_a_file_has_no_disk(self, synced: Faulty) -> None:
         with cffimmap.mmap(-1, PAGE) as m:
-            m.flush()
-            assert synced == ["cm_sync: 0"]
+            synced(m.flush)
+            assert self.names(synced) == ["FlushViewOfFile"]
 
-    def test_without_trackfd_the_disk_is_out_of_reach(self, file: Any, synced: list[str]) -> None:
+    def test_without_trackfd_the_disk_is_out_of_reach(self, file: Any, synced: Faulty) -> None:
         with cffimmap.mmap(file.fileno(), 0, trackfd=False) as m:
-            m.flush()
-            assert synced == ["cm_sync: 0"]
+            synced(m.flush)
+            assert self.names(synced) == ["FlushViewOfFile"]
 
     @pytest.mark.parametrize("access", [cffimmap.ACCESS_READ, cffimmap.ACCESS_COPY])
-    def test_what_is_not_written_back_is_not_flushed(self, file: Any, synced: list[str], access: int) -> None:
+    def test_what_is_not_written_back_is_not_flushed(self, file: Any, synced: Faulty, access: int) -> None:
         with cffimmap.mmap(file.fileno(), 0, access=access) as m:
-            m.flush()
-            assert synced == []
+            synced(m.flush)
+            assert self.names(synced) == []
 
     def test_a_part_need_not_be_aligned(self, mmap: ModuleType, m: Any) -> None:
         m.flush(1, 5)
@@ -353,32 +331,35 @@ class TestFlush:
             m.flush(0, SIZE + 1)
         assert mmap is not None
 
-    def test_a_failure_names_the_call(self, file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failure_names_the_call(self, file: Any) -> None:
         with cffimmap.mmap(file.fileno(), 0) as m:
-            library = FakeLibrary(lib, "cm_sync_file")
-            library.answer = ACCESS_DENIED
-            monkeypatch.setattr(_mapping, "lib", library)
             with pytest.raises(PermissionError) as raised:
-                m.flush()
+                Faulty(FlushFileBuffers=ACCESS_DENIED)(m.flush)
             assert answer(raised.value) == (ACCESS_DENIED, ["FlushFileBuffers() failed"])
 
-    def test_a_close_meanwhile_is_refused(self, file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        refused: list[str] = []
+    def test_a_close_meanwhile_waits(self, file: Any) -> None:
         m = cffimmap.mmap(file.fileno(), 0)
+        closed: list[bool] = []
 
-        class Library:
-            def __getattr__(self, name: str) -> Any:
-                if name == "cm_sync_file":
-                    try:
-                        m.close()
-                    except BufferError as error:
-                        refused.append(str(error))
-                return getattr(lib, name)
+        def close() -> None:
+            m.close()
+            closed.append(True)
 
-        monkeypatch.setattr(_mapping, "lib", Library())
-        m.flush()
-        assert refused == ["cannot close exported pointers exist"]
-        m.close()
+        thread = threading.Thread(target=close)
+
+        def slowly(_: Call) -> None:
+            if not thread.ident:
+                thread.start()
+                # Long enough for it to be done, if it did not wait.
+                thread.join(0.1)
+                assert not closed
+
+        # It may come before the file itself is brought to the disk.
+        with contextlib.suppress(ValueError):
+            Faulty(FlushViewOfFile=slowly)(m.flush)
+        thread.join()
+        assert closed
+        assert m.closed
 
 
 class TestLargeFiles:

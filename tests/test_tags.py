@@ -8,16 +8,16 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _faults import Faulty
 from _files import GRANULARITY, PAGE
 from conftest import BUILTIN
 
-from cffimmap import _mapping
-from cffimmap._native import WINDOWS, lib
+from cffimmap._native import WINDOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
+    from _calls import Call
     from conftest import Raises
 
 pytestmark = pytest.mark.skipif(not WINDOWS, reason="needs tags, which Windows alone has")
@@ -213,33 +213,19 @@ class TestResize:
             with ours.mmap(-1, PAGE, tag) as other:
                 assert other[0] == 7
 
-    def test_who_takes_the_tag_meanwhile_keeps_it(
-        self, ours: ModuleType, tag: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_who_takes_the_tag_meanwhile_keeps_it(self, ours: ModuleType, tag: str) -> None:
         taken: list[Any] = []
         builtin: Any = BUILTIN
 
-        class Library:
+        def take(call: Call) -> None:
             """Another process makes memory with the tag as soon as it is free."""
-
-            def __getattr__(self, name: str) -> Any:
-                function: Callable[..., Any] = getattr(lib, name)
-                if name != "cm_open_section":
-                    return function
-
-                def late(*arguments: Any) -> Any:
-                    code = function(*arguments)
-                    taken.append(builtin.mmap(-1, PAGE, tag))
-                    return code
-
-                return late
+            if call["tag"] and not taken:
+                taken.append(builtin.mmap(-1, PAGE, tag))
 
         with ours.mmap(-1, PAGE, tag) as m:
             m[0] = 7
-            with monkeypatch.context() as patch:
-                patch.setattr(_mapping, "lib", Library())
-                with pytest.raises(OSError, match=r".") as raised:
-                    m.resize(2 * PAGE)
+            with pytest.raises(OSError, match=r".") as raised:
+                Faulty(CreateFileMappingW=take)(lambda: m.resize(2 * PAGE))
             assert winerror(raised.value) == ALREADY_EXISTS
             assert (len(m), m[0], taken[0][0]) == (PAGE, 7, 0)
             m.resize(2 * PAGE)
