@@ -144,7 +144,8 @@ def at_each_step(step: Callable[[], object], call: Callable[[], object], moment:
         nonlocal left
         if not frame.f_globals.get("__name__", "").startswith("cffimmap."):
             return None
-        if hasattr(frame, "f_trace_opcodes"):
+        # CPython 3.9 goes on, with the exception set, after one that comes between two instructions of a line.
+        if hasattr(frame, "f_trace_opcodes") and sys.version_info >= (3, 10):
             frame.f_trace_opcodes = True
         if left == 0:
             left = -1
