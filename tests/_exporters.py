@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,7 +112,10 @@ def in_child(work: Callable[[], None]) -> None:
         work()
         return
     reader, writer = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # From 3.12 on of a process that has other threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         status = 1
         try:
