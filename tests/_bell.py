@@ -112,6 +112,8 @@ def in_a_child_of_its_own(work: Callable[[], object]) -> None:
 
     def guarded() -> None:
         signal.alarm(0)
+        # Of the tools of other tests, in which an interrupt would be lost.
+        getattr(gc, "callbacks", []).clear()
         faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
         if hasattr(gc, "freeze"):
             # What was there before is not searched at each collection, nor copied for it. Here alone: Hypothesis asks

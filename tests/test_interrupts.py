@@ -226,7 +226,7 @@ class TestASignalThatRaises:
             collect()
             bell = RaisingBell()
             for _ in range(ROUNDS // 10):
-                bell.through(make, 2e-3)
+                bell.through(make, 2e-4)
             assert bell.rung == bell.caught > 0, (bell.rung, bell.caught)
             source.end()
 
