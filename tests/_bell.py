@@ -46,7 +46,8 @@ class Bell:
         self._armed = True
         # Soon more often than late. Less than a microsecond would switch the timer off.
         delay = self._random.uniform(3e-6, self._random.uniform(5e-6, longest))
-        signal.setitimer(signal.ITIMER_REAL, delay)
+        # Again and again, as CPython 3.9 may forget one that comes while it looks for them.
+        signal.setitimer(signal.ITIMER_REAL, delay, 0.05)
 
     def off(self) -> None:
         self._armed = False
@@ -111,6 +112,8 @@ def in_a_child_of_its_own(work: Callable[[], object]) -> None:
 
     def guarded() -> None:
         signal.alarm(0)
+        # Of the tools of other tests, in which an interrupt would be lost.
+        getattr(gc, "callbacks", []).clear()
         faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
         if hasattr(gc, "freeze"):
             # What was there before is not searched at each collection, nor copied for it. Here alone: Hypothesis asks

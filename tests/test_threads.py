@@ -656,8 +656,8 @@ class TestInTheMidst:
         answers: list[object] = []
         found: object = None
         with tuned(long=2, part=1 << 12), alarms(lambda *_: answers.append(outcome(call, m))) as ring:
-            ring(0.001)
             while not answers:
+                ring(0.001)
                 found = outcome(lambda m: m.find(b"absent", 0), m)
         return answers[0], found, m
 
