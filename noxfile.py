@@ -24,6 +24,9 @@ FREE_THREADED = ["3.14t", "3.15t"]
 INTERPRETERS = [*CPYTHONS, *FREE_THREADED, "pypy3"]
 COVERED = ["3.9", "3.11", "3.13"]
 
+# Tests that take their time in threads, signals and processes, and reach no line that others do not.
+STRESS = ["test_interrupts.py", "test_waiting.py", "test_fork_beside_threads.py", "test_ends.py"]
+
 # Has the tests ask Python for what C answers by itself otherwise (tests/conftest.py).
 WITHOUT_QUICK_LANE = {"CFFIMMAP_TEST_QUICK": "0"}
 
@@ -234,9 +237,11 @@ def coverage(session: nox.Session) -> None:
         for old in HERE.glob(".coverage*"):
             old.unlink()
     install(session, "coverage", ".")
-    for environment in ({}, WITHOUT_QUICK_LANE):
+    # Once is enough for what C answers by itself elsewhere.
+    for environment in ({}, WITHOUT_QUICK_LANE) if session.python == COVERED[-1] else ({},):
         pytest = str(Path(session.bin) / "pytest")
-        session.run("coverage", "run", pytest, "-q", *session.posargs, env=environment)
+        ignored = [f"--ignore=tests/{name}" for name in STRESS]
+        session.run("coverage", "run", pytest, "-q", *ignored, *session.posargs, env=environment)
     session.notify("coverage_report")
 
 
