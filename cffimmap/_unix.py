@@ -30,12 +30,6 @@ DEFAULT_PROT = PROT_READ | PROT_WRITE
 # On macOS the pages of a map may lack what was written just before (CPython's documentation of the constructor).
 SYNCS_FIRST = sys.platform in ("darwin", "ios", "tvos", "watchos")
 
-# Whether a file can be made shorter under a mapping of it.
-SHRINKS_MAPPED_FILES = True
-
-# Whether the pages of a mapping can be replaced by others in one step.
-BLANKS = True
-
 ANONYMOUS = NAMES["MAP_ANONYMOUS"] if "MAP_ANONYMOUS" in NAMES else NAMES["MAP_ANON"]
 
 
@@ -82,18 +76,6 @@ def _length_in_file(file: int, length: int, offset: int) -> int:
     if offset > size or size - offset < length:
         raise ValueError(TOO_LONG)
     return length
-
-
-def check_length(request: Request) -> None:
-    """Looks at a mapped file's size again: another process may have truncated it since the arguments were checked.
-
-    Raises:
-        ValueError: the file is shorter now than what is mapped.
-    """
-    if request.file != -1:
-        size, regular = file_status(request.file)
-        if regular and size < request.offset + request.length:
-            raise ValueError(TOO_LONG)
 
 
 _patience = 0

@@ -15,15 +15,7 @@ from cffimmap._native import INVALID_ARGUMENT, check, failure, ffi, lib
 from cffimmap._request import Protection, Request, check_signs, file_status, rest_of_file
 
 # winerror.h
-FILE_NOT_FOUND = 2
-ALREADY_EXISTS = 183
 MAPPED_ALIGNMENT = 1132
-
-# Whether a file can be made shorter under a mapping of it.
-SHRINKS_MAPPED_FILES = False
-
-# Whether the pages of a mapping can be replaced by others in one step.
-BLANKS = False
 
 _PROTECTIONS = {
     ACCESS_DEFAULT: lib.CM_WRITE,
@@ -54,10 +46,6 @@ def _file_of(fileno: int) -> int:
     file = ffi.new("cm_file *")
     check(lib.cm_file_of(fileno, file), "cm_file_of")
     return file[0]  # type: ignore[no-any-return]
-
-
-def check_length(request: Request) -> None:
-    """Nothing: no file becomes shorter than what is mapped of it."""
 
 
 def crowded(descriptor: int) -> bool:  # noqa: ARG001
