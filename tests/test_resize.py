@@ -676,7 +676,9 @@ class TestFailures:
                 "mremap",
                 errno.ENOMEM,
                 lambda _: True,
-                marks=pytest.mark.skipif(PYPY, reason="PyPy's maps have other ways to grow, which come first"),
+                marks=pytest.mark.skipif(
+                    PYPY, reason="PyPy's maps have other ways to grow, which come first"
+                ),
             ),
         ],
     )
