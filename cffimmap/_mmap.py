@@ -539,7 +539,8 @@ class mmap(Base):  # noqa: N801, the standard library's name
             the tag.
 
         Safety:
-            On PyPy a view that is still alive reads zeros from then on, as after `close`.
+            On PyPy a view that is still alive reads zeros from then on in the place of what was cut off, and in all places
+            if the map had to move.
         """
         length = _c_size(newsize)
         memory = memory_of(self)
