@@ -224,11 +224,14 @@ class mmap(Base):  # noqa: N801, the standard library's name
     def __exit__(self, exc_type: object, exc_value: object, traceback: object, /) -> None:
         memory_of(self).close()
 
-    def __sizeof__(self) -> int:
-        memory = memory_of(self)
-        # CPython counts the tag with the NUL at its end.
-        tag = 0 if memory.tag is None else len(memory.tag) + 1
-        return object.__sizeof__(self) + memory.__sizeof__() + tag
+    # PyPy has no such thing.
+    if hasattr(object, "__sizeof__"):
+
+        def __sizeof__(self) -> int:
+            memory = memory_of(self)
+            # CPython counts the tag with the NUL at its end.
+            tag = 0 if memory.tag is None else len(memory.tag) + 1
+            return object.__sizeof__(self) + memory.__sizeof__() + tag
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {_type_name(self)!r} object")
