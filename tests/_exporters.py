@@ -103,6 +103,13 @@ if numpy is not None:
     ]
 
 
+def fork() -> int:
+    """`os.fork`, which warns in a process that has other threads, from CPython 3.12 on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def in_child(work: Callable[[], None]) -> None:
     """Runs a function in a forked process, so that a crash there is a failure here.
 
@@ -112,10 +119,7 @@ def in_child(work: Callable[[], None]) -> None:
         work()
         return
     reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        # From 3.12 on of a process that has other threads.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = fork()
     if child == 0:
         status = 1
         try:

@@ -23,6 +23,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from _calls import Call
+from _exporters import fork
 
 if sys.platform != "win32":
     import fcntl
@@ -216,7 +217,7 @@ class Faulty:
         """Runs a function; its answer and its exception go out."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            answering = os.fork()
+            answering = fork()
             if answering == 0:
                 status = 1
                 try:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PATIENCE, PYPY, descriptors_of, in_child, ranges_of
+from _exporters import PATIENCE, PYPY, descriptors_of, fork, in_child, ranges_of
 from _files import run_python
 from _needs import needs
 
@@ -65,7 +65,7 @@ class TestSharing:
 
     def test_shared_anonymous_memory_is_seen_by_the_child(self) -> None:
         with cffimmap.mmap(-1, SIZE) as m:
-            child = os.fork()
+            child = fork()
             if child == 0:
                 end = time.monotonic() + PATIENCE
                 while m[:5] != b"later" and time.monotonic() < end:

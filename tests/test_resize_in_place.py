@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PATIENCE, PYPY, PYPY_8, descriptors_of, growing_map, in_child, ranges_of
+from _exporters import PATIENCE, PYPY, PYPY_8, descriptors_of, fork, growing_map, in_child, ranges_of
 from _needs import constant, module, needs
 
 import cffimmap
@@ -450,7 +450,7 @@ class TestTheFileOfOthers:
 
         other, end = socket.socketpair()
         with other, end:
-            watcher = os.fork()
+            watcher = fork()
             if watcher == 0:
                 try:
                     signal.alarm(PATIENCE)
