@@ -96,8 +96,7 @@ def tune(**values: int) -> None:
 # ---- the collector ----
 
 # What is told to the collector without an object that it is told of.
-_SCALE: Final = ffi.gc(ffi.new("char *"), lib.cm_span_end, 0)
-ffi.gc(_SCALE, None)
+_SCALE: Final = ffi.gc(ffi.new("cm_span *"), lib.cm_span_end, 0)
 
 
 def _weigh(weight: int) -> None:
