@@ -249,11 +249,9 @@ class mmap(Base):  # noqa: N801, the standard library's name
 
     # ---- sequence ----
 
-    def __len__(self) -> int:
-        return memory_of(self).length
-
     if TYPE_CHECKING:
 
+        def __len__(self) -> int: ...
         @overload
         def __getitem__(self, key: SupportsIndex, /) -> int: ...
         @overload

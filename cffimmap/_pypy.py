@@ -868,6 +868,9 @@ class Base(_Bufferable):
     def __release_buffer__(self, buffer: memoryview, /) -> None:
         """Does nothing, as the view itself keeps the memory; numpy holds no export of a class without it."""
 
+    def __len__(self) -> int:
+        return memory_of(self).length  # type: ignore[no-any-return]
+
     # The items of a subclass are its m[i], as with CPython's map.
 
     def __iter__(self) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -273,3 +274,13 @@ def test_audit_event_tells_the_access_that_flags_mean(mmap: ModuleType, path: Pa
 def test_audit_event_tells_what_is_mapped(mmap: ModuleType, path: Path) -> None:
     # An audit hook cannot be taken away again, hence another process.
     assert run_python(AUDITED, str(path), mmap.__name__) == "heard\n"
+
+
+@needs("sys.getsizeof")
+def test_size_counts_all_that_a_map_is(ours: ModuleType) -> None:
+    try:
+        size = sys.getsizeof(ours.mmap(-1, 10))
+    except TypeError:
+        pytest.skip("the interpreter has no sizes of objects")
+    # The object and what it holds: less than half a KiB.
+    assert object.__sizeof__(ours.mmap(-1, 10)) < size < 512

@@ -307,6 +307,7 @@ class TestInParts:
                 assert answers(m, needle) == (place, place)
                 m[place : place + count] = bytes(count)
 
+    @needs("signal.setitimer")
     @pytest.mark.parametrize(
         ("name", "places"), [("find", range(0, LONG, 1000)), ("rfind", range(LONG - 4, 0, -1000))]
     )
