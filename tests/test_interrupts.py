@@ -336,8 +336,8 @@ def all_moments(come: Callable[[int], bool], source: Source) -> None:
     while come(moment):
         moment += 1
         # Tracing makes PyPy slow, and the moments of one instruction lie next to one another.
-        if PYPY and moment > 100:
-            moment += 3
+        if PYPY:
+            moment += 2 + moment // 10
     source.end()
 
 
