@@ -392,8 +392,9 @@ def run_windows_mapping(session: nox.Session, python: list[str]) -> None:
     session.log("== mapping")
     program = Path(session.create_tmp()).resolve() / "mapping.exe"
     sources = [*c_sources("windows"), str(CONTRACT / "mapping.c")]
-    flags = [*CROSS_FLAGS, *failing(FAILING_ON_WINDOWS)]
-    session.run("x86_64-w64-mingw32-gcc", *flags, *sources, "-o", str(program), "-ladvapi32", external=True)
+    flags = ["-D_UCRT", *CROSS_FLAGS, *failing(FAILING_ON_WINDOWS)]
+    libraries = ["-ladvapi32", "-lucrt", "-static-libgcc"]
+    session.run("x86_64-w64-mingw32-gcc", *flags, *sources, "-o", str(program), *libraries, external=True)
     session.run(*python, "-c", RUN_PROGRAM, wine_path(program), external=True)
 
 
