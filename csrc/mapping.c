@@ -256,6 +256,30 @@ int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh)
     return error;
 }
 
+/* ---- the file ---- */
+
+int cm_measure(cm_mapping *m, cm_file file, long long after, cm_sizes *sizes)
+{
+    int regular;
+
+    *sizes = (cm_sizes){0, file == -1 ? 0 : after};
+    return file == -1 ? 0 : cm_note(m, "cm_status", cm_status(file, &sizes->before, &regular));
+}
+
+int cm_is_longer(cm_file file, const cm_sizes *sizes)
+{
+    long long now;
+    int regular;
+
+    return sizes->after > sizes->before && cm_status(file, &now, &regular) == 0 && now == sizes->after;
+}
+
+void cm_take_back(cm_file file, const cm_sizes *sizes)
+{
+    if (cm_is_longer(file, sizes))
+        (void)cm_truncate(file, sizes->before);
+}
+
 /* ---- the position ---- */
 
 int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to)

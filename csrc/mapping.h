@@ -12,6 +12,19 @@ static inline int cm_note(cm_mapping *m, const char *function, int error)
     return error;
 }
 
+/* The size of a file, in bytes, before a change, and the one that it shall have: the same without a file. */
+typedef struct {
+    long long before, after;
+} cm_sizes;
+
+int cm_measure(cm_mapping *m, cm_file file, long long after, cm_sizes *sizes);
+
+/* Whether the file is longer than it was by what was to be mapped of it, and by nobody else. */
+int cm_is_longer(cm_file file, const cm_sizes *sizes);
+
+/* Takes back what made it longer, unless somebody has changed the size since. */
+void cm_take_back(cm_file file, const cm_sizes *sizes);
+
 /* Maps what cm_mapping_open is to map. */
 int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole);
 

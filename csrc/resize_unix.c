@@ -78,40 +78,14 @@ int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
 
 /* ---- the file ---- */
 
-/* The file's size before, and the one that it shall have: the same without a file. */
-typedef struct {
-    long long before, after;
-} sizes;
-
-static int measure(cm_mapping *m, size_t length, sizes *s)
-{
-    int regular;
-
-    *s = (sizes){0, 0};
-    if (m->file == -1)
-        return 0;
-    s->after = m->offset + (long long)length;
-    return cm_note(m, "cm_status", cm_status(m->file, &s->before, &regular));
-}
-
-static int lengthen(cm_mapping *m, const sizes *s)
+static int lengthen(cm_mapping *m, const cm_sizes *s)
 {
     return s->after > s->before ? cm_note(m, "cm_truncate", cm_truncate(m->file, s->after)) : 0;
 }
 
-static int shorten(cm_mapping *m, const sizes *s)
+static int shorten(cm_mapping *m, const cm_sizes *s)
 {
     return s->after < s->before ? cm_note(m, "cm_truncate", cm_truncate(m->file, s->after)) : 0;
-}
-
-/* Takes back what `lengthen` did, unless somebody has changed the size since. */
-static void take_back(const cm_mapping *m, const sizes *s)
-{
-    long long now;
-    int regular;
-
-    if (s->after > s->before && cm_status(m->file, &now, &regular) == 0 && now == s->after)
-        (void)cm_truncate(m->file, s->before);
 }
 
 /* ---- copies ---- */
@@ -148,7 +122,7 @@ typedef struct {
     int moved;
 } aside;
 
-static int put_aside(const cm_mapping *m, size_t from, const cm_range *end, const sizes *s, aside *a)
+static int put_aside(const cm_mapping *m, size_t from, const cm_range *end, const cm_sizes *s, aside *a)
 {
     long long left = s->before - m->offset - (long long)from;
     size_t count = (size_t)end->length;
@@ -173,7 +147,7 @@ static void bring_back(const cm_mapping *m, size_t from, const cm_range *end, in
         (void)uncover(m, from, (size_t)end->length, &a->range);
 }
 
-static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const sizes *s)
+static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const cm_sizes *s)
 {
     aside a;
     int error = cm_note(m, "cm_map", put_aside(m, from, end, s, &a)), blanked;
@@ -193,7 +167,7 @@ static int cut_blanked(cm_mapping *m, size_t from, const cm_range *end, const si
 
 /* Cuts the file, with blank pages in the place of those that it loses before it loses them: whoever still reads there
  * meets zeros. */
-static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
+static int cut_kept(cm_mapping *m, size_t length, const cm_sizes *s)
 {
     cm_span *span = m->span;
     ptrdiff_t before = span->length;
@@ -208,7 +182,7 @@ static int cut_kept(cm_mapping *m, size_t length, const sizes *s)
     return error;
 }
 
-static int cut(cm_mapping *m, size_t length, const sizes *s)
+static int cut(cm_mapping *m, size_t length, const cm_sizes *s)
 {
     cm_span *span = m->span;
     size_t pages = whole_pages(m, length);
@@ -224,14 +198,14 @@ static int cut(cm_mapping *m, size_t length, const sizes *s)
     return 0;
 }
 
-static int shrink(cm_mapping *m, size_t length, const sizes *s)
+static int shrink(cm_mapping *m, size_t length, const cm_sizes *s)
 {
     int error = lengthen(m, s);    /* another may have cut the file */
 
     if (error == 0)
         error = m->span->kept ? cut_kept(m, length, s) : cut(m, length, s);
     if (error != 0)
-        take_back(m, s);
+        cm_take_back(m->file, s);
     return error;
 }
 
@@ -370,13 +344,13 @@ static int return_to(cm_mapping *m, cm_span *old, size_t length)
 
 static void undo_growth(cm_mapping *m, cm_span *old, size_t length)
 {
-    const sizes none = {0, 0};
+    const cm_sizes none = {0, 0};
 
     if (m->span == old || return_to(m, old, length) != 0)
         (void)(m->span->kept ? cut_kept : cut)(m, length, &none);
 }
 
-static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+static int grow_with_file(cm_mapping *m, size_t length, const cm_sizes *s, cm_span *fresh)
 {
     cm_span *span = m->span;
     size_t before = (size_t)span->length;
@@ -386,7 +360,7 @@ static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span 
         return error;
     error = grow(m, length, fresh);
     if (error != 0) {
-        take_back(m, s);
+        cm_take_back(m->file, s);
         return error;
     }
     /* A mapping of a part of the file: what lies behind the new length is cut off. */
@@ -398,8 +372,8 @@ static int grow_with_file(cm_mapping *m, size_t length, const sizes *s, cm_span 
 
 int cm_change(cm_mapping *m, size_t length, cm_span *fresh)
 {
-    sizes s;
-    int error = measure(m, length, &s);
+    cm_sizes s;
+    int error = cm_measure(m, m->file, m->offset + (long long)length, &s);
 
     if (error != 0)
         return error;

@@ -20,36 +20,6 @@ int cm_vacate(cm_span *span)
     return 0;
 }
 
-/* ---- the file ---- */
-
-/* The file's size before, and the one that it shall have. */
-typedef struct {
-    long long before, after;
-} sizes;
-
-static int measure(cm_mapping *m, cm_file file, long long after, sizes *s)
-{
-    int regular;
-
-    *s = (sizes){0, after};
-    return file == -1 ? 0 : cm_note(m, "cm_status", cm_status(file, &s->before, &regular));
-}
-
-/* Whether the file is longer than it was before, by what was to be mapped of it and nobody else. */
-static int is_longer(cm_file file, const sizes *s)
-{
-    long long now;
-    int regular;
-
-    return s->after > s->before && cm_status(file, &now, &regular) == 0 && now == s->after;
-}
-
-static void take_back(cm_file file, const sizes *s)
-{
-    if (file != -1 && is_longer(file, s))
-        (void)cm_truncate(file, s->before);
-}
-
 /* ---- sections and views ---- */
 
 typedef struct {
@@ -85,8 +55,8 @@ static int map_section(cm_mapping *m, size_t length, view *v)
 /* Maps length bytes of a new section of `size` bytes; 0: as many as the file has. With `own` the tag must be free. */
 static int map_anew(cm_mapping *m, cm_file source, long long size, size_t length, int own, view *v)
 {
-    sizes s;
-    int error = measure(m, source, size, &s);
+    cm_sizes s;
+    int error = cm_measure(m, source, size, &s);
 
     if (error != 0)
         return error;
@@ -94,7 +64,7 @@ static int map_anew(cm_mapping *m, cm_file source, long long size, size_t length
     if (error == 0)
         error = map_section(m, length, v);
     if (error != 0)
-        take_back(source, &s);
+        cm_take_back(source, &s);
     return error;
 }
 
@@ -242,9 +212,9 @@ static int unmap(cm_mapping *m)
 static int map_rest(cm_mapping *m, size_t most)
 {
     long long length;
-    sizes s;
+    cm_sizes s;
     view v;
-    int error = measure(m, m->file, 0, &s);
+    int error = cm_measure(m, m->file, 0, &s);
 
     if (error != 0)
         return error;
@@ -285,7 +255,7 @@ static int cut(cm_mapping *m, long long size, size_t now, size_t before)
     return refused && !m->closed ? cm_note(m, "cm_truncate", refused) : error;
 }
 
-static int shrink_file(cm_mapping *m, size_t length, const sizes *s)
+static int shrink_file(cm_mapping *m, size_t length, const cm_sizes *s)
 {
     int error = m->span->kept ? cm_note(m, "cm_unmap", ERROR_USER_MAPPED_FILE) : leave_tag(m, length);
 
@@ -293,13 +263,13 @@ static int shrink_file(cm_mapping *m, size_t length, const sizes *s)
 }
 
 /* A section, gone by now, may have made the file's pages as many as it had itself, and the view holds them. */
-static int undo_growth(cm_mapping *m, const sizes *s, int error)
+static int undo_growth(cm_mapping *m, const cm_sizes *s, int error)
 {
     const char *failed = m->failed;
     size_t length = (size_t)m->span->length;
     int undone;
 
-    if (m->span->kept || !is_longer(m->file, s))
+    if (m->span->kept || !cm_is_longer(m->file, s))
         return error;
     undone = cut(m, s->before, length, length);
     if (m->closed)
@@ -308,7 +278,7 @@ static int undo_growth(cm_mapping *m, const sizes *s, int error)
     return error;
 }
 
-static int grow_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fresh)
+static int grow_file(cm_mapping *m, size_t length, const cm_sizes *s, cm_span *fresh)
 {
     view v;
     int error = leave_tag(m, length);
@@ -324,8 +294,8 @@ static int grow_file(cm_mapping *m, size_t length, const sizes *s, cm_span *fres
 
 static int change_file(cm_mapping *m, size_t length, cm_span *fresh)
 {
-    sizes s;
-    int error = measure(m, m->file, m->offset + (long long)length, &s);
+    cm_sizes s;
+    int error = cm_measure(m, m->file, m->offset + (long long)length, &s);
 
     if (error != 0)
         return error;

@@ -215,18 +215,6 @@ static int mapped(void *address, size_t length, cm_range *range)
     return 0;
 }
 
-int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section, int *existed)
-{
-    (void)file, (void)prot, (void)size, (void)tag, (void)section, (void)existed;
-    return CM_UNSUPPORTED;
-}
-
-int cm_open_section(const wchar_t *tag, cm_file *section)
-{
-    (void)tag, (void)section;
-    return CM_UNSUPPORTED;
-}
-
 int cm_map(cm_file source, size_t length, int prot, int flags, long long offset, cm_range *range)
 {
     return mapped(mmap(NULL, length, prot, flags, (int)source, (off_t)offset), length, range);
@@ -327,42 +315,6 @@ int cm_set_name(unsigned char *base, size_t length, const char *name)
 
     return error == EINVAL && !knows_names() ? CM_UNSUPPORTED : error;
 }
-#else
-int cm_extend(cm_range *range, size_t length)
-{
-    (void)range, (void)length;
-    return CM_UNSUPPORTED;
-}
-
-int cm_move_pages(const cm_range *range, cm_range *place)
-{
-    (void)range, (void)place;
-    return CM_UNSUPPORTED;
-}
-
-int cm_move_pages_back(cm_range *place, const cm_range *range)
-{
-    (void)place, (void)range;
-    return CM_UNSUPPORTED;
-}
-
-int cm_remap(cm_range *range, size_t length)
-{
-    (void)range, (void)length;
-    return CM_UNSUPPORTED;
-}
-
-int cm_twin(unsigned char *base, size_t length, cm_range *twin)
-{
-    (void)base, (void)length, (void)twin;
-    return CM_UNSUPPORTED;
-}
-
-int cm_set_name(unsigned char *base, size_t length, const char *name)
-{
-    (void)base, (void)length, (void)name;
-    return CM_UNSUPPORTED;
-}
 #endif
 
 int cm_sync(unsigned char *base, size_t offset, size_t length, int flags)
@@ -387,3 +339,19 @@ int cm_populate(unsigned char *base, size_t offset, size_t length)
     return CM_UNSUPPORTED;
 #endif
 }
+
+/* ---- what is Windows's or Linux's alone ---- */
+
+#include "unsupported.h"
+
+int cm_make_section(cm_file file, int prot, long long size, const wchar_t *tag, cm_file *section, int *existed) UNSUPPORTED
+int cm_open_section(const wchar_t *tag, cm_file *section) UNSUPPORTED
+
+#if !defined(__linux__)
+int cm_extend(cm_range *range, size_t length) UNSUPPORTED
+int cm_remap(cm_range *range, size_t length) UNSUPPORTED
+int cm_twin(unsigned char *base, size_t length, cm_range *twin) UNSUPPORTED
+int cm_move_pages(const cm_range *range, cm_range *place) UNSUPPORTED
+int cm_move_pages_back(cm_range *place, const cm_range *range) UNSUPPORTED
+int cm_set_name(unsigned char *base, size_t length, const char *name) UNSUPPORTED
+#endif

@@ -231,11 +231,7 @@ int cm_populate(unsigned char *base, size_t offset, size_t length)
 
 /* ---- what Windows lacks ---- */
 
-#if defined(__GNUC__)
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#endif
-
-#define UNSUPPORTED { return CM_UNSUPPORTED; }
+#include "unsupported.h"
 
 /* Windows can take a view away and put other pages there, but not in one step: another thread could fall between. */
 int cm_blank(unsigned char *base, size_t length) UNSUPPORTED
