@@ -131,44 +131,29 @@ static PyObject *gather(memory *m, const range *r)
 {
     PyObject *result = PyBytes_FromStringAndSize(NULL, r->count);
     unsigned char *target = result == NULL ? NULL : (unsigned char *)PyBytes_AsString(result);
-    int again;
+    int done;
 
     if (result == NULL || r->count == 0)
         return result;
-    if (r->count < m->state->long_call) {
-        again = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
-                            NULL);
-    } else {
-        do {
-            int code;
-
-            Py_BEGIN_ALLOW_THREADS
-            code = cm_run_gather(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, target);
-            Py_END_ALLOW_THREADS
-            again = cm_answered(m, code, NULL);
-        } while (again == 1);
-    }
-    if (again == -1)
+    if (r->count < m->state->long_call)
+        done = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
+                           NULL);
+    else
+        RUN(m, done, cm_run_gather(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, target), NULL);
+    if (done == -1)
         Py_CLEAR(result);
     return result;
 }
 
 static int scatter(memory *m, const range *r, const unsigned char *data)
 {
-    int again;
+    int done;
 
     if (r->count < m->state->long_call)
         return cm_answered(
             m, cm_scatter(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, data), NULL);
-    do {
-        int code;
-
-        Py_BEGIN_ALLOW_THREADS
-        code = cm_run_scatter(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, data);
-        Py_END_ALLOW_THREADS
-        again = cm_answered(m, code, NULL);
-    } while (again == 1);
-    return again;
+    RUN(m, done, cm_run_scatter(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, data), NULL);
+    return done;
 }
 
 /* Reading a slice may run an __index__, which may close or resize the map: the length is looked at afterwards. */

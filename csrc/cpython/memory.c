@@ -268,26 +268,15 @@ static int run_in(memory *m, size_t start, unsigned char *buffer, size_t count)
     return cm_run_store(&m->mapping, start, buffer, count);
 }
 
-static int copy_part(memory *m, size_t start, unsigned char *buffer, size_t count, copier *run)
-{
-    int code, again;
-
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        code = run(m, start, buffer, count);
-        Py_END_ALLOW_THREADS
-        again = cm_answered(m, code, NULL);
-    } while (again == 1);
-    return again;
-}
-
 static int copy_long(memory *m, Py_ssize_t start, unsigned char *buffer, Py_ssize_t count, copier *run)
 {
     Py_ssize_t part;
+    int result;
 
     for (Py_ssize_t done = 0; done < count; done += part) {
         part = count - done < m->state->part ? count - done : m->state->part;
-        if (copy_part(m, (size_t)(start + done), buffer + done, (size_t)part, run) == -1 || PyErr_CheckSignals() == -1)
+        RUN(m, result, run(m, (size_t)(start + done), buffer + done, (size_t)part), NULL);
+        if (result == -1 || PyErr_CheckSignals() == -1)
             return -1;
     }
     return 0;

@@ -82,6 +82,26 @@ void cm_raise(const memory *m, int error, const char *function);
 /* What becomes of a counted call's answer: 0, it is done; 1, it is to be made again; -1, with an exception. */
 int cm_answered(const memory *m, int code, const char *function);
 
+/* Makes a counted call without the interpreter's lock, again while somebody waits to close or resize. `done` becomes 0, or
+ * -1 with an exception. */
+#define RUN(m, done, call, function)                    \
+    do {                                                \
+        int code;                                       \
+                                                        \
+        Py_BEGIN_ALLOW_THREADS                          \
+        code = (call);                                  \
+        Py_END_ALLOW_THREADS                            \
+        done = cm_answered(m, code, function);          \
+    } while (done == 1)
+
+/* The code of an answer that is a position, or the length of a file. */
+static inline int cm_code_of(long long answer)
+{
+    if (answer >= CM_ABSENT)
+        return 0;
+    return answer < CM_SHORT ? (int)CM_FAILED(answer) : (int)answer;
+}
+
 /* Copies between the memory and a buffer, without the interpreter's lock if that is long; -1 with an exception. */
 int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count);
 int cm_write_bytes(memory *m, Py_ssize_t start, const void *source, Py_ssize_t count);

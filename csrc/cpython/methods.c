@@ -139,24 +139,17 @@ static PyObject *read_byte_step(memory *m, PyObject *const *arguments, Py_ssize_
 static Py_ssize_t line_end_in(memory *m, Py_ssize_t start, Py_ssize_t end)
 {
     ptrdiff_t found;
-    int again;
+    int done;
 
     if (end - start < m->state->long_call) {
         found = cm_line_end(m->mapping.span->range.base, start, end);
-        if (found >= 0)
-            return found;
-        cm_raise(m, (int)CM_FAILED(found), NULL);
-        return -1;
+        done = cm_answered(m, cm_code_of(found), NULL);
+    } else {
+        RUN(m, done, cm_code_of(found = cm_run_line_end(&m->mapping, start, end)), NULL);
+        if (done == 0)
+            done = PyErr_CheckSignals();
     }
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        found = cm_run_line_end(&m->mapping, start, end);
-        Py_END_ALLOW_THREADS
-        if (found >= 0)
-            return PyErr_CheckSignals() == -1 ? -1 : found;
-        again = cm_answered(m, found < CM_SHORT ? (int)CM_FAILED(found) : (int)found, NULL);
-    } while (again == 1);
-    return -1;
+    return done == -1 ? -1 : found;
 }
 
 /* Whether a newline comes right before a position, or -1 with an exception. The lock may have been let go. */
@@ -303,17 +296,10 @@ static PyObject *tell_step(memory *m, PyObject *const *arguments, Py_ssize_t cou
 static PyObject *size_of_file(memory *m)
 {
     long long size;
-    int again;
+    int done;
 
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        size = cm_run_size(&m->mapping);
-        Py_END_ALLOW_THREADS
-        if (size >= 0)
-            return PyLong_FromLongLong(size);
-        again = cm_answered(m, size < CM_SHORT ? (int)CM_FAILED(size) : (int)size, "cm_status");
-    } while (again == 1);
-    return NULL;
+    RUN(m, done, cm_code_of(size = cm_run_size(&m->mapping)), "cm_status");
+    return done == -1 ? NULL : PyLong_FromLongLong(size);
 }
 
 static PyObject *size_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
@@ -347,26 +333,20 @@ typedef struct {
     int backwards;
 } query;
 
-static ptrdiff_t search_part(memory *m, const query *q, Py_ssize_t start, Py_ssize_t end, int *again)
+/* Searches a part of the memory; -1 with an exception. */
+static int search_part(memory *m, const query *q, Py_ssize_t start, Py_ssize_t end, ptrdiff_t *found)
 {
     const unsigned char *needle = q->needle.data;
     size_t from = (size_t)start, to = (size_t)end, count = (size_t)q->needle.count;
     const unsigned char *base = m->mapping.span->range.base;
-    ptrdiff_t found;
+    int done;
 
-    *again = 0;
     if (end - start < m->state->long_call) {
-        found = q->backwards ? cm_rfind(base, from, to, needle, count) : cm_find(base, from, to, needle, count);
-    } else {
-        Py_BEGIN_ALLOW_THREADS
-        found = cm_run_find(&m->mapping, from, to, needle, count, q->backwards);
-        Py_END_ALLOW_THREADS
+        *found = q->backwards ? cm_rfind(base, from, to, needle, count) : cm_find(base, from, to, needle, count);
+        return cm_answered(m, cm_code_of(*found), NULL);
     }
-    if (found < CM_ABSENT)
-        *again = cm_answered(m, found < CM_SHORT ? (int)CM_FAILED(found) : (int)found, NULL);
-    else if (end - start >= m->state->long_call && PyErr_CheckSignals() == -1)
-        *again = -1;
-    return found;
+    RUN(m, done, cm_code_of(*found = cm_run_find(&m->mapping, from, to, needle, count, q->backwards)), NULL);
+    return done == -1 ? -1 : PyErr_CheckSignals();
 }
 
 /* Searches in parts, which overlap by what a match may straddle; less than CM_ABSENT with an exception. */
@@ -376,7 +356,6 @@ static ptrdiff_t search(memory *m, const query *q)
     Py_ssize_t step = m->state->part > overlap ? m->state->part : overlap + 1;
     Py_ssize_t start = q->start, end = q->end;
     ptrdiff_t found = CM_ABSENT;
-    int again;
 
     while (end - start > overlap) {
         Py_ssize_t from = start, to = end;
@@ -387,11 +366,8 @@ static ptrdiff_t search(memory *m, const query *q)
             else
                 to = start + step + overlap;
         }
-        found = search_part(m, q, from, to, &again);
-        if (again == -1)
+        if (search_part(m, q, from, to, &found) == -1)
             return CM_GONE;
-        if (again == 1)
-            continue;
         if (found != CM_ABSENT || (from == start && to == end))
             return found;
         if (q->backwards)
@@ -489,7 +465,7 @@ static PyObject *move_step(memory *m, PyObject *const *arguments, Py_ssize_t cou
 {
     Py_ssize_t given[3], length, room;
     size_t target, source_, number;
-    int code, again;
+    int done;
 
     if (as_sizes("move", arguments, count, 3, given) == -1)
         return NULL;
@@ -502,33 +478,12 @@ static PyObject *move_step(memory *m, PyObject *const *arguments, Py_ssize_t cou
         return NULL;
     }
     target = (size_t)given[0], source_ = (size_t)given[1], number = (size_t)given[2];
-    if (given[2] < m->state->long_call) {
-        code = cm_move(m->mapping.span->range.base, target, source_, number);
-        return none_or_error(cm_answered(m, code, NULL));
-    }
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        code = cm_run_move(&m->mapping, target, source_, number);
-        Py_END_ALLOW_THREADS
-        again = cm_answered(m, code, NULL);
-    } while (again == 1);
-    return none_or_error(again);
+    if (given[2] < m->state->long_call)
+        done = cm_answered(m, cm_move(m->mapping.span->range.base, target, source_, number), NULL);
+    else
+        RUN(m, done, cm_run_move(&m->mapping, target, source_, number), NULL);
+    return none_or_error(done);
 }
-
-/* Makes a counted call without the lock, again and again while somebody waits to close or resize. */
-#define RUN(call, function)                                     \
-    do {                                                        \
-        int code, again;                                        \
-                                                                \
-        do {                                                    \
-            Py_BEGIN_ALLOW_THREADS                              \
-            code = (call);                                      \
-            Py_END_ALLOW_THREADS                                \
-            again = cm_answered(m, code, function);             \
-        } while (again == 1);                                   \
-        if (again == -1)                                        \
-            return NULL;                                        \
-    } while (0)
 
 /* Whether a range is one at all; the call itself looks whether it lies within the memory. */
 static int check_range(Py_ssize_t start, Py_ssize_t count)
@@ -542,44 +497,46 @@ static int check_range(Py_ssize_t start, Py_ssize_t count)
 static PyObject *sync_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
     Py_ssize_t given[3];
+    int done;
 
     if (check_count("sync", count, 4) == -1 || as_sizes("sync", arguments, 3, 3, given) == -1 ||
         check_range(given[0], given[1]) == -1)
         return NULL;
-    RUN(cm_run_sync(&m->mapping, (size_t)given[0], (size_t)given[1], (int)given[2]), "cm_sync");
-    if (arguments[3] == Py_True)
-        RUN(cm_run_sync_file(&m->mapping), "cm_sync_file");
-    Py_RETURN_NONE;
+    RUN(m, done, cm_run_sync(&m->mapping, (size_t)given[0], (size_t)given[1], (int)given[2]), "cm_sync");
+    if (done == 0 && arguments[3] == Py_True)
+        RUN(m, done, cm_run_sync_file(&m->mapping), "cm_sync_file");
+    return none_or_error(done);
 }
 
 static PyObject *advise_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
     Py_ssize_t given[3];
+    int done;
 
     if (as_sizes("advise", arguments, count, 3, given) == -1 || check_range(given[0], given[1]) == -1)
         return NULL;
-    RUN(cm_run_advise(&m->mapping, (size_t)given[0], (size_t)given[1], (int)given[2]), "cm_advise");
-    Py_RETURN_NONE;
+    RUN(m, done, cm_run_advise(&m->mapping, (size_t)given[0], (size_t)given[1], (int)given[2]), "cm_advise");
+    return none_or_error(done);
+}
+
+/* A kernel that knows no names: so does the standard library's method nothing outside development mode. */
+static int unless_unsupported(int code)
+{
+    return code == CM_UNSUPPORTED ? 0 : code;
 }
 
 static PyObject *set_name_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
     const char *name;
-    int code, again;
+    int done;
 
     if (check_count("set_name", count, 1) == -1)
         return NULL;
     name = PyBytes_AsString(arguments[0]);
     if (name == NULL)
         return NULL;
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        code = cm_run_set_name(&m->mapping, name);
-        Py_END_ALLOW_THREADS
-        /* A kernel that knows no names: so does the standard library's method nothing outside development mode. */
-        again = code == CM_UNSUPPORTED ? 0 : cm_answered(m, code, "cm_set_name");
-    } while (again == 1);
-    return none_or_error(again);
+    RUN(m, done, unless_unsupported(cm_run_set_name(&m->mapping, name)), "cm_set_name");
+    return none_or_error(done);
 }
 
 STEP(move)
