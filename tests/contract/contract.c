@@ -11,10 +11,10 @@
 
 #include "cffimmap.h"
 
+#include "checks.h"
+
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <fcntl.h>
@@ -27,48 +27,6 @@
 #endif
 
 #define GIB (1024LL * 1024 * 1024)
-
-static const char *running;
-static int passed, failed, broken, skipped, emulated;
-
-/* A test ends at its first failure, as what follows may need what is lacking. */
-#define CHECK(condition)                                                                                          \
-    do {                                                                                                          \
-        if (!(condition)) {                                                                                       \
-            printf("FAILED %s, line %d: %s\n", running, __LINE__, #condition);                                    \
-            broken = 1;                                                                                           \
-            return;                                                                                               \
-        }                                                                                                         \
-    } while (0)
-
-/* What this system cannot show is said, and neither passes nor fails. */
-static void skip(const char *reason)
-{
-    printf("not checked: %s: %s\n", running, reason);
-    skipped = 1;
-}
-
-static int finish(void)
-{
-    printf("%d passed, %d failed\n", passed, failed);
-    fflush(stdout);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-/* A page that should be there and is not ends the run, but not without its name. */
-static void crashed(int number)
-{
-    printf("FAILED %s: signal %d\n", running, number);
-    failed++;
-    _Exit(finish());
-}
-
-static void give_up(const char *what)
-{
-    printf("FAILED %s: %s: %s\n", running, what, strerror(errno));
-    failed++;
-    exit(finish());
-}
 
 /* ---- what the system is asked ---- */
 
@@ -1221,16 +1179,8 @@ static void needle_longer_than_the_range_is_not_there(void)
 
 /* ---- all of them ---- */
 
-typedef struct {
-    const char *name;
-    void (*run)(void);
-    int of_kernel;
-} test;
-
-#define TEST(name) {#name, name, 0}
 /* What emulators of another processor answer themselves, and not as the kernel does (QEMU 7.2: offsets beyond 4 GiB
  * on 32-bit systems, memory that was unmapped, the errors of mremap and madvise). */
-#define TEST_OF_KERNEL(name) {#name, name, 1}
 
 static const test tests[] = {
     TEST(page_size_and_granularity_are_those_of_the_system),
@@ -1297,28 +1247,13 @@ static const test tests[] = {
     TEST(needle_longer_than_the_range_is_not_there),
 };
 
-static void run(const test *t)
-{
-    running = t->name;
-    broken = skipped = 0;
-    if (t->of_kernel && emulated)
-        skip("an emulator answers");
-    else
-        t->run();
-    if (broken)
-        failed++;
-    else if (!skipped)
-        passed++;
-}
-
 /* --emulated: another processor is played, and its system calls with it. */
 int main(int count, char **arguments)
 {
-    emulated = count > 1 && strcmp(arguments[1], "--emulated") == 0;
+    int emulated = count > 1 && strcmp(arguments[1], "--emulated") == 0;
+
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
     make_search_memory();
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-        run(&tests[i]);
-    return finish();
+    return run_all(tests, sizeof tests / sizeof tests[0], emulated);
 }

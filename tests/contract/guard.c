@@ -9,11 +9,11 @@
 
 #include "guard.h"
 
+#include "checks.h"
+
 #include <windows.h>
 
 #include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 /* ntstatus.h, which windows.h excludes */
 #define IO_DEVICE 0xC0000185u
@@ -21,17 +21,7 @@
 
 enum { PAGE = 4096, PAGES = 3, TURNS = 2000 };
 
-static int failed, passed;
 static unsigned char *memory;
-
-#define CHECK(condition)                                                                          \
-    do {                                                                                          \
-        if (!(condition)) {                                                                       \
-            printf("FAILED line %d: %s\n", __LINE__, #condition);                                 \
-            failed++;                                                                             \
-            return;                                                                               \
-        }                                                                                         \
-    } while (0)
 
 static void protect(DWORD protection)
 {
@@ -49,7 +39,6 @@ static void a_copy_of_good_pages_is_made(void)
     CHECK(cm_copy(copy, memory + 5, sizeof copy) == 0);
     CHECK(copy[0] == 7 && copy[9] == 7);
     CHECK(cm_copy(memory + 1, memory, 10) == 0);
-    passed++;
 }
 
 static void a_protected_page_is_an_error_each_time(void)
@@ -68,7 +57,6 @@ static void a_protected_page_is_an_error_each_time(void)
     CHECK(cm_copy(memory + PAGE, &octet, 1) == ERROR_NOACCESS);
     protect(PAGE_READWRITE);
     CHECK(cm_copy(memory + PAGE, &octet, 1) == 0);
-    passed++;
 }
 
 /* What the system raises for a page that it could not read. */
@@ -92,7 +80,6 @@ static void an_in_page_error_has_the_reason_of_the_read(void)
     CHECK(cm_guard(fail_to_read, &io_device) == ERROR_IO_DEVICE);
     CHECK(cm_guard(fail_to_read, &end_of_file) == ERROR_HANDLE_EOF);
     CHECK(cm_guard(fail_without_reason, NULL) == ERROR_NOACCESS);
-    passed++;
 }
 
 /* ---- what is not the guard's ---- */
@@ -163,7 +150,6 @@ static void an_access_outside_the_guard_goes_to_other_handlers(void)
     CHECK(caught == EXCEPTION_ACCESS_VIOLATION);
     CHECK(seen_error == ERROR_FILE_NOT_FOUND);
     protect(PAGE_READWRITE);
-    passed++;
 }
 
 static void another_exception_goes_to_other_handlers(void)
@@ -172,7 +158,6 @@ static void another_exception_goes_to_other_handlers(void)
 
     catch(guarded, &access);
     CHECK(caught == EXCEPTION_INT_OVERFLOW);
-    passed++;
 }
 
 /* ---- threads ---- */
@@ -212,20 +197,21 @@ static void each_thread_has_its_own(void)
     }
     protect(PAGE_READWRITE);
     CHECK(sum == 0);
-    passed++;
 }
+
+static const test tests[] = {
+    TEST(a_copy_of_good_pages_is_made),
+    TEST(a_protected_page_is_an_error_each_time),
+    TEST(an_in_page_error_has_the_reason_of_the_read),
+    TEST(an_access_outside_the_guard_goes_to_other_handlers),
+    TEST(another_exception_goes_to_other_handlers),
+    TEST(each_thread_has_its_own),
+};
 
 int main(void)
 {
     memory = VirtualAlloc(NULL, PAGES * PAGE, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE);
     if (memory == NULL)
         abort();
-    a_copy_of_good_pages_is_made();
-    a_protected_page_is_an_error_each_time();
-    an_in_page_error_has_the_reason_of_the_read();
-    an_access_outside_the_guard_goes_to_other_handlers();
-    another_exception_goes_to_other_handlers();
-    each_thread_has_its_own();
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return run_all(tests, sizeof tests / sizeof tests[0], 0);
 }

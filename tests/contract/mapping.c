@@ -17,8 +17,8 @@
 
 #include "cffimmap.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "checks.h"
+
 #include <string.h>
 
 #if defined(_WIN32)
@@ -34,32 +34,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
-
-static const char *running;
-static int passed, failed, broken;
-
-#define CHECK(condition)                                                                                          \
-    do {                                                                                                          \
-        if (!(condition)) {                                                                                       \
-            printf("FAILED %s, line %d: %s\n", running, __LINE__, #condition);                                    \
-            broken = 1;                                                                                           \
-            return;                                                                                               \
-        }                                                                                                         \
-    } while (0)
-
-static int finish(void)
-{
-    printf("%d passed, %d failed\n", passed, failed);
-    fflush(stdout);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static void give_up(const char *what)
-{
-    printf("FAILED %s: %s\n", running, what);
-    failed++;
-    exit(finish());
-}
 
 /* ---- the system ---- */
 
@@ -1465,12 +1439,7 @@ static void who_takes_the_tag_meanwhile_keeps_it(void)
 
 /* ---- all of them ---- */
 
-#define TEST(function) {#function, function}
-
-static const struct {
-    const char *name;
-    void (*run)(void);
-} tests[] = {
+static const test tests[] = {
     TEST(resize_keeps_what_fits),
     TEST(resize_may_be_repeated),
     TEST(writes_go_where_they_should_after_a_resize),
@@ -1508,29 +1477,11 @@ static const struct {
 #endif
 };
 
-#if !defined(_WIN32)
-static void crashed(int number)
-{
-    printf("FAILED %s: signal %d\n", running, number);
-    failed++;
-    _Exit(finish());
-}
-#endif
-
 int main(void)
 {
 #if !defined(_WIN32)
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
 #endif
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        running = tests[i].name;
-        broken = 0;
-        tests[i].run();
-        if (broken)
-            printf("FAILED %s\n", tests[i].name);
-        *(broken ? &failed : &passed) += 1;
-        fflush(stdout);
-    }
-    return finish();
+    return run_all(tests, sizeof tests / sizeof tests[0], 0);
 }
