@@ -16,6 +16,7 @@ is by then. There is no lock that an exception or a fork could leave.
 
 from __future__ import annotations
 
+import operator
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +79,8 @@ PART = 1 << 26
 _GREATEST_WEIGHT: Final = 1 << 20
 
 _READ_ONLY: Final = "mmap can't modify a readonly memory map."
+
+_ALL: Final = slice(None)
 
 _SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
 
@@ -856,6 +859,21 @@ class Memory:
 # ---- how a map holds it ----
 
 
+def _with_a_bytearray(compare: Callable[[Any, Any], bool]) -> Any:
+    """A comparison as a bytearray makes it with any buffer; PyPy 8.0.1 leaves it to the buffer's class."""
+
+    def comparison(self: Any, other: object) -> Any:
+        if not isinstance(other, bytearray):
+            return NotImplemented
+        try:
+            return compare(memory_of(self).slice(_ALL), other)
+        except (TypeError, ValueError):
+            # Closed, or not to be read: no buffer.
+            return NotImplemented
+
+    return comparison
+
+
 class Base(_Bufferable):
     """What the class mmap derives from: it holds the memory, exports it, and iterates over it."""
 
@@ -870,6 +888,11 @@ class Base(_Bufferable):
 
     def __len__(self) -> int:
         return memory_of(self).length  # type: ignore[no-any-return]
+
+    __eq__, __ne__ = _with_a_bytearray(operator.eq), _with_a_bytearray(operator.ne)
+    __lt__, __le__ = _with_a_bytearray(operator.lt), _with_a_bytearray(operator.le)
+    __gt__, __ge__ = _with_a_bytearray(operator.gt), _with_a_bytearray(operator.ge)
+    __hash__ = object.__hash__
 
     # The items of a subclass are its m[i], as with CPython's map.
 
