@@ -173,7 +173,16 @@ def install(session: nox.Session, group: str, *packages: str) -> None:
 
 def run_pytest(session: nox.Session, *arguments: str) -> None:
     """Runs the tests against the installed package: not by `python -m`, which would look into this folder first."""
+    if all(argument.startswith("-") for argument in arguments):
+        session.run("pytest", *ignored(STRESS), *arguments)
+        # Many of these collect garbage, which takes PyPy several times as long among the objects of all other tests.
+        arguments = (*arguments, *(f"tests/{name}" for name in STRESS))
     session.run("pytest", *arguments)
+
+
+def ignored(names: list[str]) -> list[str]:
+    """pytest's options to leave files of tests out."""
+    return [f"--ignore=tests/{name}" for name in names]
 
 
 @nox.session(python=INTERPRETERS)
@@ -240,8 +249,7 @@ def coverage(session: nox.Session) -> None:
     # Once is enough for what C answers by itself elsewhere.
     for environment in ({}, WITHOUT_QUICK_LANE) if session.python == COVERED[-1] else ({},):
         pytest = str(Path(session.bin) / "pytest")
-        ignored = [f"--ignore=tests/{name}" for name in STRESS]
-        session.run("coverage", "run", pytest, "-q", *ignored, *session.posargs, env=environment)
+        session.run("coverage", "run", pytest, "-q", *ignored(STRESS), *session.posargs, env=environment)
     session.notify("coverage_report")
 
 

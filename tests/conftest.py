@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -159,11 +160,15 @@ def pytest_make_parametrize_id(val: object) -> str | None:
         return ",".join(f"{name}={number}" for name, number in val.items()) or "none"
     if isinstance(val, (tuple, slice)):
         return repr(val)
+    if isinstance(val, (bytearray, memoryview)):
+        return f"{type(val).__name__}({bytes(val)!r})"
     return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if re.search("0x[0-9a-f]{6}", item.nodeid):
+            raise pytest.UsageError(f"another process would not find {item.nodeid}: the name has an address")
         callspec = getattr(item, "callspec", None)
         if callspec is not None and callspec.params.get("mmap") is BUILTIN:
             for mark in item.iter_markers("differs"):

@@ -135,7 +135,6 @@ class TestWrite:
     @pytest.mark.parametrize(
         "data",
         [b"HELLO", bytearray(b"HELLO"), memoryview(b"HELLO"), array.array("B", b"HELLO"), b"", b"x"],
-        ids=repr,
     )
     def test_count_of_bytes_is_returned(self, m: Any, path: Path, data: Any) -> None:
         before = path.read_bytes()

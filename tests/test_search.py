@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,9 +115,7 @@ class TestEmptyNeedle:
 
 
 class TestNeedle:
-    @pytest.mark.parametrize(
-        "kind", [bytes, bytearray, memoryview, lambda data: array.array("B", data)], ids=str
-    )
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, partial(array.array, "B")], ids=str)
     @pytest.mark.parametrize("needle", [b"", b"w", b"wo", b"world\nhello", b"x"])
     def test_needle_is_any_bytes_like_object(
         self, m: Any, kind: Callable[[bytes], Any], needle: bytes

@@ -361,14 +361,14 @@ class TestIteration:
 
 
 class TestMembership:
-    @pytest.mark.parametrize("item", [b"a", b"\0", bytearray(b"a"), memoryview(b"z")], ids=repr)
+    @pytest.mark.parametrize("item", [b"a", b"\0", bytearray(b"a"), memoryview(b"z")])
     def test_one_byte_can_be_in(self, mmap: ModuleType, item: Any) -> None:
         with mmap.mmap(-1, 10) as m:
             m[3:5] = b"az"
             assert item in m
 
     @pytest.mark.parametrize(
-        "item", [b"b", b"az", b"", bytearray(b"az"), 97, 0, "a", None, memoryview(b"az")], ids=repr
+        "item", [b"b", b"az", b"", bytearray(b"az"), 97, 0, "a", None, memoryview(b"az")]
     )
     def test_other_things_never_are(self, mmap: ModuleType, item: Any) -> None:
         with mmap.mmap(-1, 10) as m:
