@@ -6,8 +6,9 @@ are functions of C, which no signal handler interrupts.
 
 Nobody counts who has an address: collecting is no counting, and another thread may stand between its check and its
 access. So the pages are never taken away under anyone: others are put in their place, and the addresses go back when
-the last object that has them has died. An access looks at the length before and after it, and repeats itself if
-that has changed; what it read or wrote meanwhile was of pages that are nobody's. Where pages cannot be replaced
+the last object that has them has died. The mapping counts the changes of its length: an access looks at that count
+after it, and before it if it writes, and repeats itself if there was one; what it read or wrote meanwhile may have been
+of pages that are nobody's. Where pages cannot be replaced
 (Windows) each access is a call of C that is counted.
 
 The position lies in the struct and moves on by comparing and exchanging in C: who comes too late tries again where it
@@ -214,27 +215,30 @@ def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
 
 
 class _Window:
-    """A span as it is accessed.
+    """A span as it was at one of its changes. It is the mapping as long as the span's count of changes is the same.
 
     Attributes:
-        owner: the span. Its `length` is the truth, which changes at any time.
-        pointer: its bytes as integers.
-        buffer: its bytes as bytes, the first `size` of them.
+        owner: the span.
+        changes: the count.
+        size: the length in bytes.
+        pointer: the bytes as integers.
+        buffer: the bytes as bytes.
     """
 
-    __slots__ = ("buffer", "owner", "pointer", "size")
+    __slots__ = ("buffer", "changes", "owner", "pointer", "size")
 
     def __init__(self, owner: Pointer) -> None:
-        range_ = owner.range
-        size = range_.length
         self.owner = owner
-        self.pointer = range_.base
-        self.buffer = ffi.buffer(range_.base, size)
-        self.size: int = size
+        # First, as another change may come before the length is read.
+        self.changes: int = owner.changes
+        self.size: int = owner.length
+        self.pointer = owner.range.base
+        self.buffer = ffi.buffer(self.pointer, self.size)
 
 
 # Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
 _NOTHING: Final = _Window(_new_span(0))
+_NOTHING.changes = -1
 
 
 class Memory:
@@ -321,14 +325,16 @@ class Memory:
 
     @property
     def length(self) -> int:
-        length: int = self._window.owner.length
+        window = self._window
+        length = window.size if window.owner.changes == window.changes else 0
         while not length:
             length = self._owner().length
         return length
 
     @property
     def accessible_length(self) -> int:
-        length: int = self._window.owner.length
+        window = self._window
+        length = window.size if window.owner.changes == window.changes else 0
         while not length:
             self._look()
             length = self._accessible_owner().length
@@ -360,7 +366,7 @@ class Memory:
         """The window on what is mapped now, made anew if it does not fit. Where pages can be replaced only."""
         owner = self._accessible_owner()
         window = self._window
-        if window.owner is owner and owner.length <= window.size:
+        if window.owner is owner and owner.changes == window.changes:
             return window
         # First, so that an exception between the two leaves a window from which it is done again.
         self._forget(window.owner)
@@ -408,11 +414,12 @@ class Memory:
         if not BLANKS:
             return self._load_counted(start, stop)
         window = self._current()
+        if window.size != length:
+            return None
         if stop - start >= LONG:
             self._populate(start, stop)
         data: bytes = window.buffer[start:stop]
-        # Shorter if the window was made for less.
-        return data if window.owner.length == length and len(data) == stop - start else None
+        return data if window.owner.changes == window.changes else None
 
     def _load_counted(self, start: int, stop: int) -> bytes | None:
         target = _octets("unsigned char[]", stop - start)
@@ -446,11 +453,10 @@ class Memory:
 
     def octet(self, index: int) -> int:
         window = self._window
-        length = window.owner.length
-        position = index + length if index < 0 else index
-        if 0 <= position < length:
+        position = index + window.size if index < 0 else index
+        if 0 <= position < window.size:
             octet: int = window.pointer[position]
-            if window.owner.length == length:
+            if window.owner.changes == window.changes:
                 return octet
         return self._octet(index)
 
@@ -466,10 +472,10 @@ class Memory:
 
     def put(self, index: int, value: int) -> None:
         window = self._window
-        length = window.owner.length
-        if 0 <= index < length and 0 <= value <= 255 and self.writable:
+        there = window.owner.changes == window.changes and 0 <= index < window.size
+        if there and 0 <= value <= 255 and self.writable:
             window.pointer[index] = value
-            if window.owner.length == length:
+            if window.owner.changes == window.changes:
                 return
         self._put(index, value)
 
@@ -494,12 +500,11 @@ class Memory:
     def slice(self, key: Any) -> bytes:
         if key.step is None:
             window = self._window
-            length = window.owner.length
             start = 0 if key.start is None else key.start
-            stop = length if key.stop is None else key.stop
-            if length and 0 <= start <= stop <= length and stop <= window.size and stop - start < LONG:
+            stop = window.size if key.stop is None else key.stop
+            if 0 <= start <= stop <= window.size and stop - start < LONG:
                 data: bytes = window.buffer[start:stop]
-                if window.owner.length == length:
+                if window.owner.changes == window.changes:
                     return data
         return self._slice(key)
 
@@ -529,16 +534,10 @@ class Memory:
             start, stop, count = key.start, key.stop, len(data)
             if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
                 window = self._window
-                length = window.owner.length
-                if (
-                    length
-                    and 0 <= start <= stop <= length
-                    and stop <= window.size
-                    and stop - start == count
-                    and self.writable
-                ):
+                there = window.owner.changes == window.changes and 0 <= start <= stop <= window.size
+                if there and stop - start == count and self.writable:
                     window.buffer[start:stop] = data
-                    if window.owner.length == length:
+                    if window.owner.changes == window.changes:
                         return
         self._assign(key, data)
 
@@ -561,12 +560,11 @@ class Memory:
 
     def read(self, count: int) -> bytes:
         mapping, window = self._mapping, self._window
-        length = window.owner.length
         start = mapping.position
-        stop = start + count if 0 <= count < length - start else length
-        if start < stop <= window.size and stop - start < LONG:
+        stop = start + count if 0 <= count < window.size - start else window.size
+        if start < stop and stop - start < LONG:
             data: bytes = window.buffer[start:stop]
-            if window.owner.length == length and _move_on(mapping, start, stop):
+            if window.owner.changes == window.changes and _move_on(mapping, start, stop):
                 return data
         return self._read(count)
 
@@ -595,11 +593,10 @@ class Memory:
 
     def read_byte(self) -> int:
         mapping, window = self._mapping, self._window
-        length = window.owner.length
         position = mapping.position
-        if position < length:
+        if position < window.size:
             octet: int = window.pointer[position]
-            if window.owner.length == length and _move_on(mapping, position, position + 1):
+            if window.owner.changes == window.changes and _move_on(mapping, position, position + 1):
                 return octet
         return self._read_byte()
 
@@ -612,15 +609,14 @@ class Memory:
     def readline(self) -> bytes:
         mapping, window = self._mapping, self._window
         # PyPy looks everything up anew after a call of C.
-        owner = window.owner
-        length = owner.length
+        owner, changes, length = window.owner, window.changes, window.size
         start = mapping.position
         if start < length:
             limit = start + LONG if length - start > LONG else length
             stop = lib.cm_line_end(window.pointer, start, limit)
-            if 0 <= stop <= window.size and (stop < limit or limit == length):
+            if stop >= 0 and (stop < limit or limit == length):
                 line: bytes = window.buffer[start:stop]
-                if owner.length == length and _move_on(mapping, start, stop):
+                if owner.changes == changes and _move_on(mapping, start, stop):
                     return line
         return self._readline()
 
@@ -650,13 +646,12 @@ class Memory:
         if data.__class__ is bytes:
             count = len(data)
             mapping, window = self._mapping, self._window
-            length = window.owner.length
             start = mapping.position
             stop = start + count
-            room = length and stop <= length and stop <= window.size
-            if room and count < LONG and self.writable and _move_on(mapping, start, stop):
+            there = window.owner.changes == window.changes and stop <= window.size
+            if there and count < LONG and self.writable and _move_on(mapping, start, stop):
                 window.buffer[start:stop] = data
-                if window.owner.length != length:
+                if window.owner.changes != window.changes:
                     self._write_at(start, data, count)
                 return count
         return self._write(data)
@@ -690,11 +685,11 @@ class Memory:
 
     def write_byte(self, octet: int) -> None:
         mapping, window = self._mapping, self._window
-        length = window.owner.length
         position = mapping.position
-        if position < length and self.writable and _move_on(mapping, position, position + 1):
+        there = window.owner.changes == window.changes and position < window.size
+        if there and self.writable and _move_on(mapping, position, position + 1):
             window.pointer[position] = octet
-            if window.owner.length != length:
+            if window.owner.changes != window.changes:
                 self._write_at(position, _SINGLE_BYTES[octet], 1)
         else:
             self._write_at(self._reserve(1, "write byte out of range"), _SINGLE_BYTES[octet], 1)
@@ -750,11 +745,13 @@ class Memory:
                 return self._find(sought, first, stop, backwards)
             # Too short to be counted: closed meanwhile, it meets zeros.
             window = self._current()
+            if window.size != length:
+                continue
             if backwards:
                 found = lib.cm_rfind(window.pointer, first, stop, sought, count)
             else:
                 found = lib.cm_find(window.pointer, first, stop, sought, count)
-            if window.owner.length == length:
+            if window.owner.changes == window.changes:
                 return _checked(found)
 
     def _find(self, sought: Any, first: int, stop: int, backwards: bool) -> int:

@@ -171,11 +171,13 @@ ptrdiff_t cm_rfind(const unsigned char *base, size_t start, size_t end, const un
 
 /* ---- one mapping ---- */
 
-/* Addresses and what may be accessed of them. Whoever accesses memory without a lock looks at the length before the access
- * and again after it: it is changed before pages are taken away, so that an access that met other pages can tell. */
+/* Addresses and what may be accessed of them. Whoever accesses memory without a lock looks at the changes after the
+ * access, and before it if he writes: they are counted before pages are taken away, so that an access that met other pages
+ * can tell. */
 typedef struct {
     cm_range range;             /* all addresses that cm_span_end gives back; a base of NULL: none */
     ptrdiff_t length;           /* bytes that may be accessed; 0 once the memory was taken away */
+    intptr_t changes;           /* how often the length was set; whoever sees a new count sees the length, too */
     int kept;                   /* somebody may have the addresses whom nobody counts: pages there are replaced by others
                                  * and the addresses given back by cm_span_end alone. Set by the caller, never cleared */
     int bare;                   /* nor are they given back then: they may be in use after that, too */

@@ -10,8 +10,6 @@
  */
 #include "mapping.h"
 
-#include "count.h"
-
 /* ---- the count: the process above, the calls below ---- */
 
 /* Linux's process numbers have 22 bits at most (/proc/sys/kernel/pid_max). */
@@ -190,7 +188,7 @@ void cm_mapping_end(cm_mapping *m)
 
 void cm_span_end(cm_span *span)
 {
-    span->length = 0;
+    cm_set_length(span, 0);
     if (span->range.base == NULL)
         return;
     if (span->bare && span->kept)
@@ -205,11 +203,11 @@ static int detach(cm_mapping *m, cm_rest *rest)
     ptrdiff_t length = span->length;
     int error;
 
-    span->length = 0;
+    cm_set_length(span, 0);
     if (span->kept) {
         error = cm_note(m, "cm_blank", cm_vacate(span));
         if (error != 0) {
-            span->length = length;
+            cm_set_length(span, length);
             return error;
         }
     } else {

@@ -4,12 +4,21 @@
 
 #include "cffimmap.h"
 
+#include "count.h"
+
 /* Says which function of the contract failed, if it did. */
 static inline int cm_note(cm_mapping *m, const char *function, int error)
 {
     if (error != 0)
         m->failed = function;
     return error;
+}
+
+/* Says how many bytes of a span may be accessed: after pages have come, and before any are taken away. */
+static inline void cm_set_length(cm_span *span, ptrdiff_t length)
+{
+    span->length = length;
+    cm_put((uintptr_t *)&span->changes, (uintptr_t)span->changes + 1);
 }
 
 /* The size of a file, in bytes, before a change, and the one that it shall have: the same without a file. */

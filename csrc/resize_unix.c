@@ -72,7 +72,7 @@ int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
         return error;
     }
     m->span->range = range;
-    m->span->length = (ptrdiff_t)length;
+    cm_set_length(m->span, (ptrdiff_t)length);
     return 0;
 }
 
@@ -175,10 +175,10 @@ static int cut_kept(cm_mapping *m, size_t length, const cm_sizes *s)
     cm_range end = {span->range.base + pages, (ptrdiff_t)(mapped_bytes(m) - pages)};
     int error;
 
-    span->length = (ptrdiff_t)length;
+    cm_set_length(span, (ptrdiff_t)length);
     error = cut_blanked(m, pages, &end, s);
     if (error != 0)
-        span->length = before;
+        cm_set_length(span, before);
     return error;
 }
 
@@ -191,7 +191,7 @@ static int cut(cm_mapping *m, size_t length, const cm_sizes *s)
 
     if (error != 0)
         return error;
-    span->length = (ptrdiff_t)length;
+    cm_set_length(span, (ptrdiff_t)length);
     /* What cannot be unmapped stays the span's. */
     if (end.length > 0 && cm_unmap(&end) == 0)
         span->range.length = (ptrdiff_t)pages;
@@ -229,7 +229,7 @@ static int grow_here(cm_mapping *m, size_t length)
         if (error != 0)
             return error;
     }
-    span->length = (ptrdiff_t)length;
+    cm_set_length(span, (ptrdiff_t)length);
     return 0;
 }
 
@@ -267,7 +267,7 @@ static int find_elsewhere(cm_mapping *m, size_t length, cm_range *place)
     int moved, error;
 
     if (span->kept)
-        span->length = 0;
+        cm_set_length(span, 0);
     error = m->copies ? move_elsewhere(m, &pages, length, place) : cm_twin(pages.base, length, place);
     moved = m->copies && error == 0;
     if (error != 0)
@@ -278,7 +278,7 @@ static int find_elsewhere(cm_mapping *m, size_t length, cm_range *place)
             undo_elsewhere(place, &pages, moved);
     }
     if (error != 0)
-        span->length = before;
+        cm_set_length(span, before);
     return error;
 }
 
@@ -296,7 +296,7 @@ static int grow_elsewhere(cm_mapping *m, size_t length, cm_span *fresh)
     else
         (void)cm_unmap(&span->range);
     span->range = (cm_range){place.base, (ptrdiff_t)whole_pages(m, length)};
-    span->length = (ptrdiff_t)length;
+    cm_set_length(span, (ptrdiff_t)length);
     m->span = span;
     return 0;
 }
@@ -308,7 +308,7 @@ static int grow_anywhere(cm_mapping *m, size_t length)
     int error = span->kept ? CM_UNSUPPORTED : cm_note(m, "cm_remap", cm_remap(&span->range, whole_pages(m, length)));
 
     if (error == 0)
-        span->length = (ptrdiff_t)length;
+        cm_set_length(span, (ptrdiff_t)length);
     return error;
 }
 
@@ -329,15 +329,15 @@ static int return_to(cm_mapping *m, cm_span *old, size_t length)
     cm_range copy = {m->copies ? fresh->range.base : NULL, (ptrdiff_t)length};
     int error;
 
-    fresh->length = 0;
+    cm_set_length(fresh, 0);
     m->span = old;
     error = uncover(m, 0, whole_pages(m, length), &copy);
     if (error != 0) {
-        fresh->length = (ptrdiff_t)length;
+        cm_set_length(fresh, (ptrdiff_t)length);
         m->span = fresh;
         return error;
     }
-    old->length = (ptrdiff_t)length;
+    cm_set_length(old, (ptrdiff_t)length);
     cm_span_end(fresh);
     return 0;
 }

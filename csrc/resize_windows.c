@@ -78,7 +78,7 @@ static void drop(view *v)
 static void show(cm_mapping *m, cm_span *span, const view *v, size_t length)
 {
     span->range = v->range;
-    span->length = (ptrdiff_t)length;
+    cm_set_length(span, (ptrdiff_t)length);
     m->section = v->section;
     m->span = span;
 }
@@ -89,7 +89,7 @@ static void replace(cm_mapping *m, const view *v, size_t length, cm_span *fresh)
     cm_span *span = m->span;
 
     if (span->kept) {
-        span->length = 0;
+        cm_set_length(span, 0);
         show(m, fresh, v, length);
     } else {
         /* What cannot be unmapped costs addresses, and no more. */
@@ -171,11 +171,11 @@ static int copy(cm_mapping *m, size_t length, view *v)
     if (error != 0)
         return error;
     if (span->kept)
-        span->length = 0;
+        cm_set_length(span, 0);
     error = cm_note(m, NULL, cm_store(v->range.base, 0, span->range.base,
                                             (size_t)before < length ? (size_t)before : length));
     if (error != 0) {
-        span->length = before;
+        cm_set_length(span, before);
         drop(v);
     }
     return error;
@@ -201,10 +201,10 @@ static int unmap(cm_mapping *m)
     ptrdiff_t length = span->length;
     int error;
 
-    span->length = 0;
+    cm_set_length(span, 0);
     error = cm_note(m, "cm_unmap", cm_unmap(&span->range));
     if (error != 0)
-        span->length = length;
+        cm_set_length(span, length);
     return error;
 }
 

@@ -1025,7 +1025,7 @@ static int answers[6];
 
 static void use_meanwhile(void)
 {
-    cm_span fresh = {{NULL, 0}, 0, 0, 0};
+    cm_span fresh = {{NULL, 0}, 0, 0, 0, 0};
     unsigned char byte;
 
     answers[0] = cm_run_load(&now.m, 0, 1, &byte);
@@ -1082,7 +1082,7 @@ static void close_in_a_child(void)
     int status = -1;
 
     if (child == 0) {
-        cm_span fresh = {{NULL, 0}, 0, 0, 0};
+        cm_span fresh = {{NULL, 0}, 0, 0, 0, 0};
         unsigned char byte;
         int good = cm_run_load(&now.m, 0, 1, &byte) == 0 && cm_mapping_resize(&now.m, now.length, &fresh) == 0 &&
                    cm_mapping_close(&now.m) == 0;
@@ -1152,7 +1152,7 @@ static size_t next_length;
 
 static int resize_next(void)
 {
-    cm_span fresh = {{NULL, 0}, 0, 0, 0};
+    cm_span fresh = {{NULL, 0}, 0, 0, 0, 0};
 
     return cm_mapping_resize(&now.m, next_length, &fresh);
 }
@@ -1207,7 +1207,7 @@ static cm_mapping other;
 
 static int open_other(void)
 {
-    other_span = (cm_span){{NULL, 0}, 0, 0, 0};
+    other_span = (cm_span){{NULL, 0}, 0, 0, 0, 0};
     other = (cm_mapping){.span = &other_span, .tag = TAG, .prot = CM_WRITE, .anonymous = 1};
     return cm_mapping_open(&other, -1, 1, 100, 0);
 }
@@ -1296,7 +1296,7 @@ static void a_file_that_cannot_grow_keeps_its_tag(void)
 
 static void a_file_under_another_view_keeps_its_length(void)
 {
-    cm_span span = {{NULL, 0}, 0, 0, 0};
+    cm_span span = {{NULL, 0}, 0, 0, 0, 0};
     cm_mapping second;
 
     begin(&kinds[0], &plain_manner);

@@ -1,0 +1,209 @@
+"""PyPy: an access that another thread's resize comes into, also one that fails and leaves all as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _exporters import PYPY
+from _needs import constant, needs
+
+import cffimmap
+from cffimmap._interpreter import memory_of
+from cffimmap._native import ABSENT, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [
+    pytest.mark.skipif(not PYPY, reason="CPython's accesses are made under a lock"),
+    needs("MAP_PRIVATE"),
+]
+
+CONTENTS = b"hello\nworld\n"
+
+# More than there are addresses.
+TOO_MUCH = 1 << 47
+
+
+class Meddled:
+    """What accesses the memory, in the place of a window's buffer or pointer. Something happens in the midst of it."""
+
+    def __init__(self, real: Any, meddle: Callable[[], object]) -> None:
+        self.real = real
+        self.meddle = meddle
+
+    def __getitem__(self, key: Any) -> Any:
+        self.meddle()
+        # Of pages that were nobody's.
+        return bytes(len(self.real[key])) if isinstance(key, slice) else 0
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        before = self.real[key]
+        self.real[key] = value
+        self.meddle()
+        # It was written to pages that were nobody's.
+        self.real[key] = before
+
+
+@pytest.fixture
+def m() -> Any:
+    with cffimmap.mmap(-1, cffimmap.PAGESIZE, constant("MAP_PRIVATE")) as m:
+        m[: len(CONTENTS)] = CONTENTS
+        yield m
+
+
+def fail_to_resize(m: Any) -> None:
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        m.resize(TOO_MUCH)
+
+
+def resize(m: Any) -> None:
+    m.resize(2 * cffimmap.PAGESIZE)
+
+
+def resize_there_and_back(m: Any) -> None:
+    m.resize(2 * cffimmap.PAGESIZE)
+    m.resize(cffimmap.PAGESIZE)
+
+
+EVENTS = [fail_to_resize, resize, resize_there_and_back]
+
+
+def meddle_with(m: Any, event: Callable[[Any], object]) -> list[int]:
+    """Has `event` happen in the midst of the next access. What is returned has an item once it has happened."""
+    window = memory_of(m)._window
+    happened: list[int] = []
+
+    def meddle() -> None:
+        if not happened:
+            happened.append(1)
+            event(m)
+
+    window.buffer = Meddled(window.buffer, meddle)
+    window.pointer = Meddled(window.pointer, meddle)
+    return happened
+
+
+READS: dict[str, Callable[[Any], Any]] = {
+    "index": lambda m: (m[4], b"hello\n"[4]),
+    "negative index": lambda m: (m[4 - len(m)], b"hello\n"[4]),
+    "slice": lambda m: (m[1:7], b"ello\nw"),
+    "steps of one": lambda m: (m[1:7:1], b"ello\nw"),
+    "iteration": lambda m: (next(iter(m)), b"h"),
+    "read": lambda m: (m.read(7), b"hello\nw"),
+    "read_byte": lambda m: (m.read_byte(), ord("h")),
+}
+
+WRITES: dict[str, Callable[[Any], object]] = {
+    "index": lambda m: m.__setitem__(0, ord("J")),
+    "slice": lambda m: m.__setitem__(slice(0, 1), b"J"),
+    "write": lambda m: m.write(b"J"),
+    "write_byte": lambda m: m.write_byte(ord("J")),
+}
+
+each_event = pytest.mark.parametrize("event", EVENTS)
+
+
+@each_event
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_what_is_read_is_true(m: Any, read: Callable[[Any], Any], event: Callable[[Any], object]) -> None:
+    if event is resize and read is READS["negative index"]:
+        pytest.skip("another byte is meant after it")
+    happened = meddle_with(m, event)
+    found, expected = read(m)
+    assert found == expected
+    assert happened
+
+
+@each_event
+def test_a_line_is_true(m: Any, event: Callable[[Any], object]) -> None:
+    """The line's end is found by C, which wants the address."""
+    pointer = memory_of(m)._window.pointer
+    happened = meddle_with(m, event)
+    memory_of(m)._window.pointer = pointer
+    assert m.readline() == b"hello\n"
+    assert m.tell() == 6
+    assert happened
+
+
+@each_event
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_is_written_is_there(m: Any, write: Callable[[Any], object], event: Callable[[Any], object]) -> None:
+    happened = meddle_with(m, event)
+    write(m)
+    assert m[: len(CONTENTS)] == b"J" + CONTENTS[1:]
+    assert m.tell() in (0, 1)
+    assert happened
+
+
+@each_event
+@pytest.mark.parametrize("search", ["find", "rfind"])
+def test_what_is_found_is_true(
+    m: Any, monkeypatch: pytest.MonkeyPatch, search: str, event: Callable[[Any], object]
+) -> None:
+    happened: list[int] = []
+
+    class Library:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def __find(self, *_: object) -> int:
+            if happened:
+                return 6
+            happened.append(1)
+            event(m)
+            # In pages that were nobody's.
+            return ABSENT
+
+        cm_find = cm_rfind = __find
+
+    monkeypatch.setattr("cffimmap._pypy.lib", Library())
+    assert getattr(m, search)(b"world", 0) == 6
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_nothing_is_written_beyond_the_end_of_a_map_that_another_thread_has_cut(
+    m: Any, write: Callable[[Any], object]
+) -> None:
+    """It has seen the window from before."""
+    memory = memory_of(m)
+    m.resize(2 * cffimmap.PAGESIZE)
+    window = memory._window
+    m.seek(cffimmap.PAGESIZE)
+    m.resize(cffimmap.PAGESIZE)
+    memory._window = window
+    with pytest.raises((IndexError, ValueError)):
+        write(Shifted(m, cffimmap.PAGESIZE))
+    assert window.pointer[cffimmap.PAGESIZE] == 0
+    assert m[: len(CONTENTS)] == CONTENTS
+
+
+class Shifted:
+    """A map whose indices begin elsewhere."""
+
+    def __init__(self, m: Any, start: int) -> None:
+        self.m = m
+        self.start = start
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, slice):
+            key = slice(key.start + self.start, key.stop + self.start)
+        else:
+            key += self.start
+        self.m[key] = value
+
+    def write(self, data: bytes) -> int:
+        return int(self.m.write(data))
+
+    def write_byte(self, octet: int) -> None:
+        self.m.write_byte(octet)
+
+
+def test_a_change_that_is_taken_back_is_counted(m: Any) -> None:
+    owner = memory_of(m)._window.owner
+    before = owner.changes
+    fail_to_resize(m)
+    assert memory_of(m)._owner() is owner
+    assert owner.length == len(m) == cffimmap.PAGESIZE
+    assert owner.changes > before
