@@ -174,24 +174,6 @@ def each_works(maps: list[cffimmap.mmap]) -> None:
         all_works(m)
 
 
-def forked(work: Callable[[], object]) -> None:
-    """Runs a function in a child, where it must not hang."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(HANGING)
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, status
-
-
 def makers(path: Path, use: Callable[[Shared], None]) -> list[Callable[[], cffimmap.mmap]]:
     """The kinds of memory to try with a use."""
 
@@ -220,7 +202,7 @@ def test_a_child_has_the_map_for_itself(tmp_path: Path, use: Callable[[Shared], 
             try:
                 for i in range(FORKS if use in TAKING else FORKS // 3):
                     time.sleep(0.0001 * (i + number))
-                    forked(partial(child, shared))
+                    in_child(partial(child, shared))
             finally:
                 stopped.set()
                 for thread in threads:
@@ -257,7 +239,7 @@ def test_a_child_has_all_maps_for_itself(tmp_path: Path) -> None:
         try:
             for _ in range(FORKS // 2):
                 time.sleep(0.001)
-                forked(lambda: each_works([shared.m for shared in shares]))
+                in_child(lambda: each_works([shared.m for shared in shares]))
         finally:
             stopped.set()
             for thread in threads:
@@ -278,7 +260,7 @@ def test_a_child_opens_maps_of_its_own() -> None:
             thread.start()
         try:
             for _ in range(FORKS):
-                forked(lambda: each_works([growing_map(SIZE) for _ in range(3)]))
+                in_child(lambda: each_works([growing_map(SIZE) for _ in range(3)]))
         finally:
             stopped.set()
             for thread in threads:
