@@ -83,6 +83,8 @@ _READ_ONLY: Final = "mmap can't modify a readonly memory map."
 
 _ALL: Final = slice(None)
 
+_LITTLE_ENDIAN: Final = sys.byteorder == "little"
+
 _SINGLE_BYTES: Final[tuple[bytes, ...]] = tuple(bytes((octet,)) for octet in range(256))
 
 _MAPPING: Final = ffi.typeof("cm_mapping *")
@@ -222,10 +224,11 @@ class _Window:
         changes: the count.
         size: the length in bytes.
         pointer: the bytes as integers.
-        buffer: the bytes as bytes.
+        pairs: two of them each.
+        buffer: the bytes as bytes. It copies two of them one after the other, so that another process may see one.
     """
 
-    __slots__ = ("buffer", "changes", "owner", "pointer", "size")
+    __slots__ = ("buffer", "changes", "owner", "pairs", "pointer", "size")
 
     def __init__(self, owner: Pointer) -> None:
         self.owner = owner
@@ -233,7 +236,24 @@ class _Window:
         self.changes: int = owner.changes
         self.size: int = owner.length
         self.pointer = owner.range.base
+        self.pairs = ffi.cast("uint16_t *", self.pointer)
         self.buffer = ffi.buffer(self.pointer, self.size)
+
+
+def _get(window: _Window, start: int, stop: int) -> bytes:
+    if stop - start == 2 and not start & 1:
+        pair: int = window.pairs[start >> 1]
+        first, second = (pair & 255, pair >> 8) if _LITTLE_ENDIAN else (pair >> 8, pair & 255)
+        return _SINGLE_BYTES[first] + _SINGLE_BYTES[second]
+    return window.buffer[start:stop]  # type: ignore[no-any-return]
+
+
+def _set(window: _Window, start: int, stop: int, data: bytes) -> None:
+    if stop - start == 2 and not start & 1:
+        first, second = data
+        window.pairs[start >> 1] = first | second << 8 if _LITTLE_ENDIAN else first << 8 | second
+    else:
+        window.buffer[start:stop] = data
 
 
 # Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
@@ -418,7 +438,7 @@ class Memory:
             return None
         if stop - start >= LONG:
             self._populate(start, stop)
-        data: bytes = window.buffer[start:stop]
+        data = _get(window, start, stop)
         return data if window.owner.changes == window.changes else None
 
     def _load_counted(self, start: int, stop: int) -> bytes | None:
@@ -503,7 +523,7 @@ class Memory:
             start = 0 if key.start is None else key.start
             stop = window.size if key.stop is None else key.stop
             if 0 <= start <= stop <= window.size and stop - start < LONG:
-                data: bytes = window.buffer[start:stop]
+                data = _get(window, start, stop)
                 if window.owner.changes == window.changes:
                     return data
         return self._slice(key)
@@ -536,7 +556,7 @@ class Memory:
                 window = self._window
                 there = window.owner.changes == window.changes and 0 <= start <= stop <= window.size
                 if there and stop - start == count and self.writable:
-                    window.buffer[start:stop] = data
+                    _set(window, start, stop, data)
                     if window.owner.changes == window.changes:
                         return
         self._assign(key, data)
@@ -563,7 +583,7 @@ class Memory:
         start = mapping.position
         stop = start + count if 0 <= count < window.size - start else window.size
         if start < stop and stop - start < LONG:
-            data: bytes = window.buffer[start:stop]
+            data = _get(window, start, stop)
             if window.owner.changes == window.changes and _move_on(mapping, start, stop):
                 return data
         return self._read(count)
@@ -650,7 +670,7 @@ class Memory:
             stop = start + count
             there = window.owner.changes == window.changes and stop <= window.size
             if there and count < LONG and self.writable and _move_on(mapping, start, stop):
-                window.buffer[start:stop] = data
+                _set(window, start, stop, data)
                 if window.owner.changes != window.changes:
                     self._write_at(start, data, count)
                 return count

@@ -6,6 +6,7 @@
 #define CFFIMMAP_GUARD_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* What accesses memory, and no more: it may be left in the midst, so that it must hold nothing and call nobody. */
@@ -28,10 +29,28 @@ typedef struct {
     size_t count;
 } cm_copying;
 
+/* A number, in one access where it is aligned: compilers make one of a memcpy whose size they know. A memmove of 2 bytes
+ * may be two accesses (glibc), between which another process sees half of it, and one of 4 or 8 the same one twice, which
+ * a device's register counts. */
+#define CM_COPY_NUMBER(type)                            \
+    case sizeof(type): {                                \
+        type number;                                    \
+                                                        \
+        memcpy(&number, c->source, sizeof number);      \
+        memcpy(c->target, &number, sizeof number);      \
+        return;                                         \
+    }
+
 static inline void cm_copy_unguarded(void *arguments)
 {
     const cm_copying *c = arguments;
 
+    switch (c->count) {
+    CM_COPY_NUMBER(uint8_t)
+    CM_COPY_NUMBER(uint16_t)
+    CM_COPY_NUMBER(uint32_t)
+    CM_COPY_NUMBER(uint64_t)
+    }
     memmove(c->target, c->source, c->count);
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from _needs import needs
 import cffimmap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 forks = needs("os.fork")
@@ -101,6 +104,53 @@ class TestSharing:
             m.seek(5)
             in_child(lambda: m.__setitem__(0, m.seek(9)))
             assert (m[0], m.tell()) == (9, 5)
+
+
+def write_slice(m: cffimmap.mmap, at: int, number: bytes) -> None:
+    m[at : at + len(number)] = number
+
+
+def write_at_the_position(m: cffimmap.mmap, at: int, number: bytes) -> None:
+    m.seek(at)
+    m.write(number)
+
+
+def read_at_the_position(m: cffimmap.mmap, at: int, count: int) -> bytes:
+    m.seek(at)
+    return m.read(count)
+
+
+@forks
+class TestNumbers:
+    """An aligned number is written and read in one access: no other process sees a half of it."""
+
+    @pytest.mark.parametrize("count", [count for count in (2, 4, 8) if count <= struct.calcsize("P")])
+    @pytest.mark.parametrize("write", [write_slice, write_at_the_position])
+    @pytest.mark.parametrize(
+        "read", [lambda m, at, count: m[at : at + count], read_at_the_position], ids=["slice", "position"]
+    )
+    def test_are_whole(
+        self,
+        write: Callable[[cffimmap.mmap, int, bytes], None],
+        read: Callable[[cffimmap.mmap, int, int], bytes],
+        count: int,
+    ) -> None:
+        with cffimmap.mmap(-1, PAGE) as m:
+            numbers = [bytes(count), b"\xff" * count]
+            child = fork()
+            if child == 0:
+                while True:
+                    for number in numbers:
+                        write(m, 64, number)
+            try:
+                seen = set()
+                end = time.monotonic() + 0.3
+                while time.monotonic() < end:
+                    seen |= {read(m, 64, count) for _ in range(10_000)}
+            finally:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            assert seen == set(numbers)
 
 
 @forks

@@ -95,7 +95,7 @@ static int as_index(PyObject *key, Py_ssize_t *index)
 }
 
 /* Stores a plain int at another one. What it is comes before whether there is such a place. */
-int cm_put(memory *m, PyObject *key, PyObject *value)
+int cm_put_octet(memory *m, PyObject *key, PyObject *value)
 {
     Py_ssize_t index;
     long octet;
@@ -238,7 +238,7 @@ static int assign_step(PyObject *self, memory *m, PyObject *key, PyObject *value
         return discard(ask(m->state->delitem, self, key, NULL));
     if (m->state->quick) {
         if (PyLong_CheckExact(key) && PyLong_CheckExact(value))
-            return cm_put(m, key, value);
+            return cm_put_octet(m, key, value);
         if (PySlice_Check(key))
             return cm_set_slice(m, key, value);
     }

@@ -134,7 +134,7 @@ extern PyGetSetDef cm_memory_attributes[];
 extern PyType_Spec cm_mmap_spec;
 
 PyObject *cm_octet(memory *m, Py_ssize_t index);
-int cm_put(memory *m, PyObject *index, PyObject *value);
+int cm_put_octet(memory *m, PyObject *index, PyObject *value);
 PyObject *cm_get_slice(memory *m, PyObject *key);
 int cm_set_slice(memory *m, PyObject *key, PyObject *value);
 

@@ -63,7 +63,7 @@ static PyObject *octet_step(memory *m, PyObject *const *arguments, Py_ssize_t co
 
 static PyObject *put_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
-    return none_or_error(check_count("put", count, 2) == -1 ? -1 : cm_put(m, arguments[0], arguments[1]));
+    return none_or_error(check_count("put", count, 2) == -1 ? -1 : cm_put_octet(m, arguments[0], arguments[1]));
 }
 
 static PyObject *slice_step(memory *m, PyObject *const *arguments, Py_ssize_t count)

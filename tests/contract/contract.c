@@ -899,6 +899,40 @@ static void store_copies_from_elsewhere_and_from_the_same_memory(void)
     CHECK(strcmp((char *)memory, "abxyee") == 0);
 }
 
+/* Writes one of two numbers of so many bytes, in turn, until it is ended. */
+static void write_for_ever(unsigned char *memory, size_t count)
+{
+    static const unsigned char numbers[2][8] = {{0}, {255, 255, 255, 255, 255, 255, 255, 255}};
+
+    for (;;)
+        for (int i = 0; i < 2; i++)
+            cm_store(memory, 64, numbers[i], count);
+}
+
+static void nobody_sees_half_of_an_aligned_number(void)
+{
+    unsigned char seen[8];
+    cm_range range;
+
+    CHECK(cm_map(-1, page_size(), READ_WRITE, MAP_SHARED | MAP_ANON, 0, &range) == 0);
+    for (size_t count = 2; count <= sizeof(void *); count *= 2) {
+        pid_t child = fork();
+        int halves = 0;
+
+        CHECK(child != -1);
+        if (child == 0)
+            write_for_ever(range.base, count);
+        for (int i = 0; i < 2000000; i++) {
+            CHECK(cm_load(range.base, 64, count, seen) == 0);
+            halves += memcmp(seen, seen + 1, count - 1) != 0;
+        }
+        CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+        CHECK(halves == 0);
+        memset(range.base, 0, page_size());
+    }
+    CHECK(cm_unmap(&range) == 0);
+}
+
 static void load_copies_to_elsewhere_and_to_the_same_memory(void)
 {
     unsigned char memory[] = "abcdef", target[] = "....";
@@ -1235,6 +1269,7 @@ static const test tests[] = {
     TEST(move_lets_source_and_target_overlap),
     TEST(store_copies_from_elsewhere_and_from_the_same_memory),
     TEST(load_copies_to_elsewhere_and_to_the_same_memory),
+    TEST(nobody_sees_half_of_an_aligned_number),
     TEST(gather_takes_every_step_either_way),
     TEST(scatter_sets_every_step_either_way),
     TEST(strides_in_the_same_memory_read_what_it_has_become),
