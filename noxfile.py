@@ -25,7 +25,13 @@ INTERPRETERS = [*CPYTHONS, *FREE_THREADED, "pypy3"]
 COVERED = ["3.9", "3.11", "3.13"]
 
 # Tests that take their time in threads, signals and processes, and reach no line that others do not.
-STRESS = ["test_interrupts.py", "test_waiting.py", "test_fork_beside_threads.py", "test_ends.py"]
+STRESS = [
+    "test_interrupts.py",
+    "test_waiting.py",
+    "test_many_threads.py",
+    "test_fork_beside_threads.py",
+    "test_ends.py",
+]
 
 # Has the tests ask Python for what C answers by itself otherwise (tests/conftest.py).
 WITHOUT_QUICK_LANE = {"CFFIMMAP_TEST_QUICK": "0"}

@@ -53,6 +53,11 @@ def m() -> Any:
         yield m
 
 
+def private(m: Any) -> Any:
+    """What the map holds, with its private names."""
+    return memory_of(m)
+
+
 def fail_to_resize(m: Any) -> None:
     with pytest.raises(OSError, match="Cannot allocate memory"):
         m.resize(TOO_MUCH)
@@ -72,7 +77,7 @@ EVENTS = [fail_to_resize, resize, resize_there_and_back]
 
 def meddle_with(m: Any, event: Callable[[Any], object]) -> list[int]:
     """Has `event` happen in the midst of the next access. What is returned has an item once it has happened."""
-    window = memory_of(m)._window
+    window = private(m)._window
     happened: list[int] = []
 
     def meddle() -> None:
@@ -119,9 +124,9 @@ def test_what_is_read_is_true(m: Any, read: Callable[[Any], Any], event: Callabl
 @each_event
 def test_a_line_is_true(m: Any, event: Callable[[Any], object]) -> None:
     """The line's end is found by C, which wants the address."""
-    pointer = memory_of(m)._window.pointer
+    pointer = private(m)._window.pointer
     happened = meddle_with(m, event)
-    memory_of(m)._window.pointer = pointer
+    private(m)._window.pointer = pointer
     assert m.readline() == b"hello\n"
     assert m.tell() == 6
     assert happened
@@ -129,7 +134,9 @@ def test_a_line_is_true(m: Any, event: Callable[[Any], object]) -> None:
 
 @each_event
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_what_is_written_is_there(m: Any, write: Callable[[Any], object], event: Callable[[Any], object]) -> None:
+def test_what_is_written_is_there(
+    m: Any, write: Callable[[Any], object], event: Callable[[Any], object]
+) -> None:
     happened = meddle_with(m, event)
     write(m)
     assert m[: len(CONTENTS)] == b"J" + CONTENTS[1:]
@@ -167,7 +174,7 @@ def test_nothing_is_written_beyond_the_end_of_a_map_that_another_thread_has_cut(
     m: Any, write: Callable[[Any], object]
 ) -> None:
     """It has seen the window from before."""
-    memory = memory_of(m)
+    memory = private(m)
     m.resize(2 * cffimmap.PAGESIZE)
     window = memory._window
     m.seek(cffimmap.PAGESIZE)
@@ -201,9 +208,9 @@ class Shifted:
 
 
 def test_a_change_that_is_taken_back_is_counted(m: Any) -> None:
-    owner = memory_of(m)._window.owner
+    owner = private(m)._window.owner
     before = owner.changes
     fail_to_resize(m)
-    assert memory_of(m)._owner() is owner
+    assert private(m)._owner() is owner
     assert owner.length == len(m) == cffimmap.PAGESIZE
     assert owner.changes > before
