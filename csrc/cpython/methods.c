@@ -557,67 +557,77 @@ PyMethodDef cm_memory_methods[] = {
 
 /* ---- attributes ---- */
 
-static PyObject *get_length(PyObject *self, void *closure)
+static PyObject *length_now(memory *m)
 {
-    Py_ssize_t length = (closure == NULL ? cm_length : cm_accessible_length)((memory *)self);
+    Py_ssize_t length = cm_length(m);
 
     return length == -1 ? NULL : PyLong_FromSsize_t(length);
 }
 
-static PyObject *get_position(PyObject *self, void *closure)
+static PyObject *accessible_length_now(memory *m)
 {
-    (void)closure;
-    return PyLong_FromSsize_t(((memory *)self)->position);
+    Py_ssize_t length = cm_accessible_length(m);
+
+    return length == -1 ? NULL : PyLong_FromSsize_t(length);
 }
 
-static PyObject *get_access(PyObject *self, void *closure)
+static PyObject *position_now(memory *m)
 {
-    (void)closure;
-    return PyLong_FromLong(((memory *)self)->access);
+    return PyLong_FromSsize_t(m->position);
 }
 
-static PyObject *get_offset(PyObject *self, void *closure)
+static PyObject *closed_now(memory *m)
 {
-    (void)closure;
-    return PyLong_FromLongLong(((memory *)self)->mapping.offset);
+    return PyBool_FromLong(m->mapping.closed);
 }
 
-static PyObject *get_tag(PyObject *self, void *closure)
+static PyObject *tag_now(memory *m)
 {
-    memory *m = (memory *)self;
     PyObject *tag = m->mapping.tag == NULL ? Py_None : m->tag;
 
-    (void)closure;
     Py_INCREF(tag);
     return tag;
 }
 
-#define FLAG(name, value)                                                       \
+/* What changes is read under the lock: another thread may be in the midst of a resize. */
+#define CHANGING(name)                                                          \
+    static PyObject *get_##name(PyObject *self, void *closure)                  \
+    {                                                                           \
+        PyObject *result;                                                       \
+                                                                                \
+        (void)closure;                                                          \
+        LOCK(self);                                                             \
+        result = name##_now((memory *)self);                                    \
+        UNLOCK();                                                               \
+        return result;                                                          \
+    }
+
+CHANGING(length)
+CHANGING(accessible_length)
+CHANGING(position)
+CHANGING(closed)
+CHANGING(tag)
+
+#define CONSTANT(name, value)                                                   \
     static PyObject *get_##name(PyObject *self, void *closure)                  \
     {                                                                           \
         const memory *m = (const memory *)self;                                 \
                                                                                 \
         (void)closure;                                                          \
-        return PyBool_FromLong(value);                                          \
+        return (value);                                                         \
     }
 
-FLAG(closed, m->mapping.closed)
-FLAG(anonymous, m->mapping.anonymous)
-FLAG(copies, m->mapping.copies)
-FLAG(tracked, m->tracked)
-FLAG(writable, m->writable)
+CONSTANT(access, PyLong_FromLong(m->access))
+CONSTANT(offset, PyLong_FromLongLong(m->mapping.offset))
+CONSTANT(anonymous, PyBool_FromLong(m->mapping.anonymous))
+CONSTANT(copies, PyBool_FromLong(m->mapping.copies))
+CONSTANT(tracked, PyBool_FromLong(m->tracked))
+CONSTANT(writable, PyBool_FromLong(m->writable))
+
+#define ATTRIBUTE(name) {#name, get_##name, NULL, NULL, NULL}
 
 PyGetSetDef cm_memory_attributes[] = {
-    {"closed", get_closed, NULL, NULL, NULL},
-    {"access", get_access, NULL, NULL, NULL},
-    {"offset", get_offset, NULL, NULL, NULL},
-    {"anonymous", get_anonymous, NULL, NULL, NULL},
-    {"tracked", get_tracked, NULL, NULL, NULL},
-    {"writable", get_writable, NULL, NULL, NULL},
-    {"copies", get_copies, NULL, NULL, NULL},
-    {"tag", get_tag, NULL, NULL, NULL},
-    {"position", get_position, NULL, NULL, NULL},
-    {"length", get_length, NULL, NULL, NULL},
-    {"accessible_length", get_length, NULL, NULL, (void *)1},
+    ATTRIBUTE(closed), ATTRIBUTE(access), ATTRIBUTE(offset), ATTRIBUTE(anonymous), ATTRIBUTE(tracked), ATTRIBUTE(writable),
+    ATTRIBUTE(copies), ATTRIBUTE(tag), ATTRIBUTE(position), ATTRIBUTE(length), ATTRIBUTE(accessible_length),
     {NULL, NULL, NULL, NULL, NULL},
 };
