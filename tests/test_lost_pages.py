@@ -13,7 +13,7 @@ from _files import PAGE, SIZE, FakeLibrary
 from conftest import tuned
 
 import cffimmap
-from cffimmap._native import PYPY, WINDOWS, lib
+from cffimmap._native import PYPY, WINDOWS, failure, lib
 
 if sys.platform == "win32":
     import _pages
@@ -249,3 +249,11 @@ def test_an_error_from_an_access_is_raised(
         assert library.calls
         assert raised.value.errno == errno.EIO
         assert (m.tell(), m[:]) == (7, before)
+
+
+def test_the_error_of_an_access_names_no_system_call() -> None:
+    code = NO_ACCESS_ERROR if WINDOWS else errno.EIO
+    assert failure(code, "cm_unmap").__notes__ == [f"{'UnmapViewOfFile' if WINDOWS else 'munmap'}() failed"]  # type: ignore[attr-defined, unused-ignore]
+    error = failure(code)
+    assert getattr(error, "winerror" if WINDOWS else "errno") == code
+    assert not hasattr(error, "__notes__")
