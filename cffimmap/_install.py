@@ -33,7 +33,8 @@ def install() -> None:
     What it cannot change: a module that imported ``mmap`` before keeps the one it has, and so do
     the names of ``from mmap import ...``, the maps already made and the classes already derived.
     Likewise a name such as ``unpack_from`` that was imported from ``struct`` before stays
-    untaught. Child processes that are forked inherit the substitution, those started anew do not.
+    untaught. Extensions written in C see a map as docs/pypy.md says: on PyPy 8.0 not whether it can
+    be written. Child processes that are forked inherit the substitution, those started anew do not.
     """
     module = importlib.import_module(__package__)
     with _lock:
