@@ -28,6 +28,13 @@ PAGE = cffimmap.PAGESIZE
 # What an offset must be a multiple of: PAGE, but on Windows.
 GRANULARITY = cffimmap.ALLOCATIONGRANULARITY
 
+# The largest length that C can have.
+SSIZE_MAX = sys.maxsize
+
+# Where all of that is available, and a map may be as long.
+LITTLE_ADDRESS_SPACE = SSIZE_MAX < 2**32
+needs_addresses = pytest.mark.skipif(LITTLE_ADDRESS_SPACE, reason="needs the addresses of 64 bits")
+
 # The bytes in the file of the fixture `path`: two whole steps of offsets and a part of one.
 SIZE = 2 * GRANULARITY + 3808
 

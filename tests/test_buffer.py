@@ -331,10 +331,12 @@ class TestItself:
             assert other[:] == CONTENTS + bytes(SIZE) + CONTENTS
             assert other.find(m, 1) == 2 * SIZE == other.rfind(m)
 
-    def test_a_map_is_written_into_itself(self, m: Any) -> None:
-        with memoryview(m) as view:
-            m[1:] = view[:-1]
-        assert m[:] == CONTENTS[:1] + CONTENTS[:-1]
+    def test_a_map_is_written_into_itself(self, path: Path) -> None:
+        """The builtin copies by memcpy, which need not get that right, and does not on 32 bits."""
+        with path.open("r+b") as file, cffimmap.mmap(file.fileno(), 0) as m:
+            with memoryview(m) as view:
+                m[1:] = view[:-1]
+            assert m[:] == CONTENTS[:1] + CONTENTS[:-1]
 
     def test_every_second_byte_comes_from_a_view(self, m: Any) -> None:
         m[::2] = memoryview(bytes(PAGE))

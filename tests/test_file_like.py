@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import GRANULARITY, PAGE, SIZE, Index, each_call
+from _files import GRANULARITY, PAGE, SIZE, SSIZE_MAX, Index, each_call
 from _needs import needs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +30,10 @@ MEBIBYTE = 1 << 20
 
 
 class TestRead:
-    @pytest.mark.differs("read too much", count=[(2**63 - 1,)])
-    @pytest.mark.parametrize("count", [(), (None,), (-1,), (-(2**63),), (SIZE,), (SIZE + 1,), (2**63 - 1,)])
+    @pytest.mark.differs("read too much", count=[(SSIZE_MAX,)])
+    @pytest.mark.parametrize(
+        "count", [(), (None,), (-1,), (-SSIZE_MAX - 1,), (SIZE,), (SIZE + 1,), (SSIZE_MAX,)]
+    )
     def test_everything_to_the_end(self, m: Any, path: Path, count: tuple[int | None, ...]) -> None:
         m.seek(6)
         assert m.read(*count) == path.read_bytes()[6:]
@@ -68,7 +70,7 @@ class TestRead:
             m.read(count)
         assert m.tell() == 6
 
-    @pytest.mark.parametrize("count", [2**63, -(2**63) - 1, 2**70, -(2**70)])
+    @pytest.mark.parametrize("count", [SSIZE_MAX + 1, -SSIZE_MAX - 2, 2**70, -(2**70)])
     def test_count_too_large_for_c_is_refused(self, m: Any, raises: Raises, count: int) -> None:
         m.seek(6)
         with raises(OverflowError, BIG_READ):
@@ -264,17 +266,17 @@ class TestSeek:
         [
             ((-1,), ValueError, "seek out of range"),
             ((SIZE + 1,), ValueError, "seek out of range"),
-            ((2**63 - 1,), ValueError, "seek out of range"),
+            ((SSIZE_MAX,), ValueError, "seek out of range"),
             ((-101, os.SEEK_CUR), ValueError, "seek out of range"),
-            ((2**63 - 1, os.SEEK_CUR), ValueError, "seek out of range"),
-            ((-(2**63), os.SEEK_CUR), ValueError, "seek out of range"),
+            ((SSIZE_MAX, os.SEEK_CUR), ValueError, "seek out of range"),
+            ((-SSIZE_MAX - 1, os.SEEK_CUR), ValueError, "seek out of range"),
             ((1, os.SEEK_END), ValueError, "seek out of range"),
             ((-SIZE - 1, os.SEEK_END), ValueError, "seek out of range"),
-            ((-(2**63), os.SEEK_END), ValueError, "seek out of range"),
+            ((-SSIZE_MAX - 1, os.SEEK_END), ValueError, "seek out of range"),
             ((0, 3), ValueError, "unknown seek type"),
             ((0, -1), ValueError, "unknown seek type"),
-            ((2**63,), OverflowError, SSIZE),
-            ((Index(-(2**63) - 1),), OverflowError, SSIZE),
+            ((SSIZE_MAX + 1,), OverflowError, SSIZE),
+            ((Index(-SSIZE_MAX - 2),), OverflowError, SSIZE),
             ((0, 2**31), OverflowError, None),
             (("a",), TypeError, "'str' object cannot be interpreted as an integer"),
             ((1.5,), TypeError, "'float' object cannot be interpreted as an integer"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _faults import Faulty, needs_faults
-from _files import PAGE, SIZE, Index
+from _files import PAGE, SIZE, SSIZE_MAX, Index
 from _needs import constant, needs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +28,6 @@ READ_ONLY = "mmap can't modify a readonly memory map."
 MOVE_RANGE = "source, destination, or count out of range"
 FLUSH_RANGE = "flush values out of range"
 NO_INTEGER = "'str' object cannot be interpreted as an integer"
-LIMIT = 2**63 - 1
 
 MS_INVALIDATE = constant("MS_INVALIDATE")
 MADV_NORMAL = constant("MADV_NORMAL")
@@ -76,7 +75,7 @@ class TestMove:
         m.move(SIZE, SIZE, 0)
         assert m[:] == path.read_bytes()
 
-    @pytest.mark.differs("move too far", arguments=[(LIMIT, LIMIT, LIMIT), (1, 1, LIMIT)])
+    @pytest.mark.differs("move too far", arguments=[(SSIZE_MAX, SSIZE_MAX, SSIZE_MAX), (1, 1, SSIZE_MAX)])
     @pytest.mark.parametrize(
         ("arguments", "error", "answer"),
         [
@@ -88,11 +87,11 @@ class TestMove:
             ((0, 1, SIZE), ValueError, MOVE_RANGE),
             ((SIZE + 1, 0, 0), ValueError, MOVE_RANGE),
             ((0, SIZE + 1, 0), ValueError, MOVE_RANGE),
-            ((LIMIT, LIMIT, LIMIT), ValueError, MOVE_RANGE),
-            ((1, 1, LIMIT), ValueError, MOVE_RANGE),
-            ((2**63, 0, 0), OverflowError, SSIZE),
-            ((0, -(2**63) - 1, 0), OverflowError, SSIZE),
-            ((0, 0, 2**63), OverflowError, SSIZE),
+            ((SSIZE_MAX, SSIZE_MAX, SSIZE_MAX), ValueError, MOVE_RANGE),
+            ((1, 1, SSIZE_MAX), ValueError, MOVE_RANGE),
+            ((SSIZE_MAX + 1, 0, 0), OverflowError, SSIZE),
+            ((0, -SSIZE_MAX - 2, 0), OverflowError, SSIZE),
+            ((0, 0, SSIZE_MAX + 1), OverflowError, SSIZE),
             (("a", 0, 0), TypeError, NO_INTEGER),
             ((0, "a", 0), TypeError, NO_INTEGER),
             ((0, 0, "a"), TypeError, NO_INTEGER),
@@ -248,7 +247,7 @@ class TestFlush:
             m.flush(0, SIZE + 1)
 
     @pytest.mark.differs("flush to the end", arguments=[(1,), (SIZE,)])
-    @pytest.mark.differs("flush of nothing", arguments=[(PAGE, LIMIT), (LIMIT,), (SIZE, 0)])
+    @pytest.mark.differs("flush of nothing", arguments=[(PAGE, SSIZE_MAX), (SSIZE_MAX,), (SIZE, 0)])
     @pytest.mark.differs(
         "flush flags", flags=[{"flags": 99}, {"flags": MS_SYNC | MS_ASYNC}, {"flags": 2**31}]
     )
@@ -260,15 +259,15 @@ class TestFlush:
             ((0, -2), {}, ValueError, FLUSH_RANGE),
             ((0, SIZE + 1), {}, ValueError, FLUSH_RANGE),
             ((PAGE, SIZE - PAGE + 1), {}, ValueError, FLUSH_RANGE),
-            ((PAGE, LIMIT), {}, ValueError, FLUSH_RANGE),
-            ((LIMIT,), {}, ValueError, FLUSH_RANGE),
+            ((PAGE, SSIZE_MAX), {}, ValueError, FLUSH_RANGE),
+            ((SSIZE_MAX,), {}, ValueError, FLUSH_RANGE),
             pytest.param((1,), {}, OSError, errno.EINVAL, marks=by_msync),
             pytest.param((SIZE,), {}, OSError, errno.EINVAL, marks=by_msync),
             pytest.param((SIZE, 0), {}, OSError, errno.EINVAL, marks=by_msync),
             pytest.param((), {"flags": 99}, OSError, errno.EINVAL, marks=by_msync),
             pytest.param((), {"flags": MS_SYNC | MS_ASYNC}, OSError, errno.EINVAL, marks=by_msync),
-            ((2**63,), {}, OverflowError, SSIZE),
-            ((0, 2**63), {}, OverflowError, SSIZE),
+            ((SSIZE_MAX + 1,), {}, OverflowError, SSIZE),
+            ((0, SSIZE_MAX + 1), {}, OverflowError, SSIZE),
             ((), {"flags": 2**31}, OverflowError, None),
             ((None,), {}, TypeError, "'NoneType' object cannot be interpreted as an integer"),
             ((0, "a"), {}, TypeError, NO_INTEGER),
@@ -340,7 +339,7 @@ class TestMadvise:
             ((PAGE, None), (PAGE, SIZE - PAGE)),
             ((PAGE, 7), (PAGE, 7)),
             ((PAGE, SIZE), (PAGE, SIZE - PAGE)),
-            ((PAGE, LIMIT - PAGE), (PAGE, SIZE - PAGE)),
+            ((PAGE, SSIZE_MAX - PAGE), (PAGE, SIZE - PAGE)),
             ((SIZE - 1, 0), (SIZE - 1, 0)),
         ],
     )
@@ -376,13 +375,13 @@ class TestMadvise:
             ((MADV_NORMAL, -1), ValueError, "madvise start out of bounds"),
             ((MADV_NORMAL, SIZE), ValueError, "madvise start out of bounds"),
             ((MADV_NORMAL, SIZE, -1), ValueError, "madvise start out of bounds"),
-            ((MADV_NORMAL, LIMIT), ValueError, "madvise start out of bounds"),
+            ((MADV_NORMAL, SSIZE_MAX), ValueError, "madvise start out of bounds"),
             ((MADV_NORMAL, 0, -1), ValueError, "madvise length invalid"),
-            ((MADV_NORMAL, PAGE, LIMIT), OverflowError, "madvise length too large"),
-            ((MADV_NORMAL, PAGE, LIMIT - PAGE + 1), OverflowError, "madvise length too large"),
+            ((MADV_NORMAL, PAGE, SSIZE_MAX), OverflowError, "madvise length too large"),
+            ((MADV_NORMAL, PAGE, SSIZE_MAX - PAGE + 1), OverflowError, "madvise length too large"),
             ((2**31,), OverflowError, None),
-            ((MADV_NORMAL, 2**63), OverflowError, SSIZE),
-            ((MADV_NORMAL, 0, 2**63), OverflowError, SSIZE),
+            ((MADV_NORMAL, SSIZE_MAX + 1), OverflowError, SSIZE),
+            ((MADV_NORMAL, 0, SSIZE_MAX + 1), OverflowError, SSIZE),
             (("a",), TypeError, NO_INTEGER),
             ((MADV_NORMAL, None), TypeError, "'NoneType' object cannot be interpreted as an integer"),
             ((MADV_NORMAL, 0, "a"), TypeError, NO_INTEGER),
@@ -417,6 +416,7 @@ class TestSetName:
         with ours.mmap(-1, 100) as m:
             Faulty(prctl=errno.EINVAL)(lambda: m.set_name("name"))
 
+    @needs_faults
     def test_refusal_of_the_kernel_is_an_error(self, ours: ModuleType) -> None:
         with ours.mmap(-1, 100) as m:
             with pytest.raises(OSError, match="Cannot allocate memory") as caught:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import EXPORTERS, PYPY
+from _files import LITTLE_ADDRESS_SPACE, SSIZE_MAX
 from conftest import tuned
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -32,9 +33,10 @@ contents = st.one_of(
     st.binary(min_size=1, max_size=2 * PAGE),
 )
 # On the edges, on pages' edges, near them, and well outside.
+edges = [-1, 0, 1, PAGE - 1, PAGE, PAGE + 1, -PAGE, 2**31, 2**32, -(2**31), SSIZE_MAX, -SSIZE_MAX - 1]
 positions = st.one_of(
     st.integers(-LARGEST - 5, LARGEST + 5),
-    st.sampled_from([-1, 0, 1, PAGE - 1, PAGE, PAGE + 1, -PAGE, 2**31, 2**32, -(2**31), 2**63 - 1, -(2**63)]),
+    st.sampled_from([edge for edge in edges if -SSIZE_MAX - 1 <= edge <= SSIZE_MAX]),
 )
 bounds = st.none() | positions
 sizes = st.one_of(st.integers(1, LARGEST), st.sampled_from([1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, LARGEST]))
@@ -258,7 +260,7 @@ class MapBesideModel(RuleBasedStateMachine):
         start = page * PAGE
         if start >= len(self.model) or (length is not None and length < 0):
             error: type[Exception] | None = ValueError
-        elif length is not None and start + length >= 2**63:
+        elif length is not None and start + length >= SSIZE_MAX + 1:
             error = OverflowError
         else:
             error = None
@@ -333,7 +335,7 @@ class MapBesideModel(RuleBasedStateMachine):
         index=positions,
         excess=st.integers(1, 9),
         octet=st.sampled_from([-1, 256, 2**40]),
-        size=st.sampled_from([0, -1, -(2**63), 2**63 - 1]),
+        size=st.sampled_from([0, -1, -SSIZE_MAX - 1, *([] if LITTLE_ADDRESS_SPACE else [SSIZE_MAX])]),
     )
     def refuse(self, key: slice, index: int, excess: int, octet: int, size: int) -> None:
         with pytest.raises((IndexError, TypeError)):

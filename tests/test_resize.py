@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _exporters import PYPY, descriptors_of, in_child, ranges_of
 from _faults import Faulty, needs_faults
+from _files import LITTLE_ADDRESS_SPACE, SSIZE_MAX
 from _needs import constant, module, needs
 
 import cffimmap
@@ -275,7 +276,7 @@ class TestRefusals:
             self.refused(m, sys.maxsize - GRANULARITY + 1, ValueError, "new size out of range")
         assert path.read_bytes() == bytes(GRANULARITY) + CONTENTS
 
-    @pytest.mark.parametrize("size", [2**63, -(2**63) - 1])
+    @pytest.mark.parametrize("size", [SSIZE_MAX + 1, -SSIZE_MAX - 2])
     def test_a_size_too_large_for_c(self, m: cffimmap.mmap, size: int) -> None:
         self.refused(m, size, OverflowError, "Python int too large to convert to C ssize_t")
 
@@ -733,7 +734,7 @@ class TestFailures:
     def test_a_growth_beyond_the_address_space(
         self, path: Path, make: Callable[[Path], cffimmap.mmap]
     ) -> None:
-        huge = 1 << 40
+        huge = 1 << (30 if LITTLE_ADDRESS_SPACE else 40)
 
         def work() -> None:
             m = make(path)

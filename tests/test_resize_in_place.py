@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _exporters import PATIENCE, PYPY, PYPY_8, descriptors_of, fork, growing_map, in_child, ranges_of
+from _files import needs_addresses
 from _needs import constant, module, needs
 
 import cffimmap
@@ -145,6 +146,7 @@ class TestAViewThatIsReadMeanwhile:
 
 
 @linux
+@needs_addresses
 class TestAddresses:
     """A process has 128 TiB of them."""
 
@@ -334,6 +336,7 @@ class TestAdviceForAPart:
                 for flags in flags_of(m):
                     assert {"dc", "dd"} <= flags
 
+    @needs_addresses
     def test_a_map_that_cannot_grow_after_it_leaves_the_file(self, tmp_path: Path) -> None:
         with shared_file(tmp_path / "mapped", 4 * PAGE) as m:
             m.madvise(cffimmap.MADV_RANDOM, PAGE, PAGE)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, SIZE, Index, run_python
+from _files import PAGE, SIZE, SSIZE_MAX, Index, run_python
 from _needs import needs
 from _signals import alarms
 from conftest import tuned
@@ -75,7 +75,7 @@ class TestRange:
             assert answers(m, needle.encode(), start) == expected(text, needle.encode(), start)
 
     @pytest.mark.parametrize(
-        "limits", [(Index(1), Index(8)), (2**63 - 1,), (-(2**63), 2**63 - 1), (0, -(2**63))]
+        "limits", [(Index(1), Index(8)), (SSIZE_MAX,), (-SSIZE_MAX - 1, SSIZE_MAX), (0, -SSIZE_MAX - 1)]
     )
     def test_limits_may_be_anything_that_fits_c(self, mmap: ModuleType, limits: tuple[Any, ...]) -> None:
         text = b"abaabbabb"
@@ -90,7 +90,7 @@ class TestRange:
 
 
 class TestEmptyNeedle:
-    @pytest.mark.differs("find past the end", limits=[(10,), (2**63 - 1,)])
+    @pytest.mark.differs("find past the end", limits=[(10,), (SSIZE_MAX,)])
     @pytest.mark.parametrize(
         ("limits", "found"),
         [
@@ -103,7 +103,7 @@ class TestEmptyNeedle:
             ((5, 4), (-1, -1)),
             ((-2,), (7, 9)),
             ((0, -2), (0, 7)),
-            ((2**63 - 1,), (-1, -1)),
+            ((SSIZE_MAX,), (-1, -1)),
         ],
     )
     def test_start_and_end_are_found(
@@ -147,8 +147,8 @@ class TestNeedle:
             (("a",), TypeError, "'str' object cannot be interpreted as an integer"),
             ((1.0,), TypeError, "'float' object cannot be interpreted as an integer"),
             ((0, b"a"), TypeError, "'bytes' object cannot be interpreted as an integer"),
-            ((2**63,), OverflowError, SSIZE),
-            ((0, -(2**63) - 1), OverflowError, SSIZE),
+            ((SSIZE_MAX + 1,), OverflowError, SSIZE),
+            ((0, -SSIZE_MAX - 2), OverflowError, SSIZE),
             ((0, 1, 2), TypeError, None),
         ],
     )

@@ -6,7 +6,7 @@ import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _files import PAGE, Index
+from _files import PAGE, SSIZE_MAX, Index
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ NO_INDEX = "mmap indices must be integers"
 
 MEBIBYTE = 1 << 20
 
-bounds = st.none() | st.integers(-300, 300) | st.sampled_from([2**63 - 1, -(2**63), 2**70, -(2**70)])
+bounds = st.none() | st.integers(-300, 300) | st.sampled_from([SSIZE_MAX, -SSIZE_MAX - 1, 2**70, -(2**70)])
 slices = st.builds(slice, bounds, bounds, bounds.filter(lambda step: step != 0))
 
 
@@ -54,14 +54,14 @@ class TestReading:
         assert numbered[True] == 1
 
     @pytest.mark.differs("index objects")
-    @pytest.mark.parametrize("index", [256, -257, 2**31, 2**63 - 1, -(2**63)])
+    @pytest.mark.parametrize("index", [256, -257, 2**31, SSIZE_MAX, -SSIZE_MAX - 1])
     def test_index_outside_raises(self, numbered: Any, raises: Raises, index: int) -> None:
         for key in (index, Index(index)):
             with raises(IndexError, OUT_OF_RANGE):
                 numbered[key]
 
     @pytest.mark.differs("index too large")
-    @pytest.mark.parametrize("index", [2**63, -(2**63) - 1, 2**70])
+    @pytest.mark.parametrize("index", [SSIZE_MAX + 1, -SSIZE_MAX - 2, 2**70])
     def test_index_too_large_for_c_raises(self, numbered: Any, index: int) -> None:
         for key in (index, Index(index)):
             with pytest.raises(IndexError):
@@ -149,14 +149,14 @@ class TestWriting:
                 m[key] = bytes(count)
             assert m[:] == TEXT
 
-    @pytest.mark.differs("index too large", key=[2**63, Index(-(2**70))])
+    @pytest.mark.differs("index too large", key=[SSIZE_MAX + 1, Index(-(2**70))])
     @pytest.mark.differs("assigned sizes", error=[IndexError], answer=[WRONG_SIZE])
     @pytest.mark.parametrize(
         ("key", "value", "error", "answer"),
         [
             (256, 1, IndexError, OUT_OF_RANGE),
             (-257, 1, IndexError, OUT_OF_RANGE),
-            (2**63, 1, IndexError, None),
+            (SSIZE_MAX + 1, 1, IndexError, None),
             (Index(-(2**70)), 1, IndexError, None),
             (0, 256, ValueError, "mmap item value must be in range(0, 256)"),
             (0, -1, ValueError, "mmap item value must be in range(0, 256)"),
@@ -198,7 +198,7 @@ class TestWriting:
             numbered[key] = value
         assert numbered[:] == TEXT
 
-    @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**70])
+    @pytest.mark.parametrize("value", [SSIZE_MAX + 1, -SSIZE_MAX - 2, 2**70])
     def test_value_too_large_for_c_is_refused(self, ours: ModuleType, value: int) -> None:
         with ours.mmap(-1, 4) as m:
             with pytest.raises(ValueError, match="mmap item value must be in range"):
