@@ -261,7 +261,7 @@ class TestRefusals:
     @pytest.mark.parametrize("flags", [MAP_SHARED, MAP_PRIVATE])
     def test_zero_is_einval_for_anonymous_memory(self, flags: int) -> None:
         with cffimmap.mmap(-1, SIZE, flags) as m:
-            with pytest.raises(OSError, match=r"Invalid argument"):
+            with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
                 m.resize(0)
             assert m[:] == bytes(SIZE)
 
@@ -662,7 +662,7 @@ class TestFailures:
         full = Faulty(mmap=failing(errno.ENOMEM, maps))
         full(lambda: None)
         with self.unchanged(m, path):
-            with pytest.raises(OSError, match="Cannot allocate"):
+            with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
                 full(m.close)
             assert not m.closed
         self.usable(m)
@@ -710,7 +710,7 @@ class TestFailures:
     @needs_faults
     def test_a_file_without_a_second_descriptor_is_not_mapped(self, path: Path) -> None:
         with path.open("r+b") as file:
-            with pytest.raises(OSError, match="Too many open files"):
+            with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
                 Faulty(fcntl=errno.EMFILE)(lambda: cffimmap.mmap(file.fileno(), 0))
             gc.collect()
             assert (ranges_of(path), descriptors_of(path)) == (0, 1)
@@ -742,7 +742,7 @@ class TestFailures:
             limit = pages * resource.getpagesize() + (1 << 28)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             length, data, file = len(m), m[:], path.read_bytes()
-            with pytest.raises(OSError, match="Cannot allocate"):
+            with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
                 m.resize(huge)
             assert (len(m), m[:], path.read_bytes()) == (length, data, file)
             self.usable(m)
@@ -780,7 +780,7 @@ class TestFailures:
                 if entry.readlink() == path:
                     os.close(int(entry.name))
         for size in (SMALLER, LARGER):
-            with pytest.raises(OSError, match="Bad file descriptor"):
+            with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
                 m.resize(size)
             assert (len(m), m[:], path.read_bytes()) == (SIZE, CONTENTS, CONTENTS)
 
