@@ -250,7 +250,8 @@ def test_an_export_counts_while_others_come_and_go() -> None:
 def test_another_thread_than_the_maker_s_may_end_it(tmp_path: Path) -> None:
     """What the maker had exported and released is no hindrance, at once."""
     for round_ in range(20):
-        maps = [file_map(tmp_path / str(round_)) if i % 2 else growing_map(PAGE) for i in range(THREADS)]
+        files = [tmp_path / f"{round_}-{i}" for i in range(THREADS)]
+        maps = [file_map(file) if i % 2 else growing_map(PAGE) for i, file in enumerate(files)]
         for m in maps:
             bytes(memoryview(m))
 
