@@ -223,8 +223,6 @@ class TestASignalThatRaises:
             collect()
 
         def run() -> None:
-            # With the first one importlib's locks of modules go, whose callback would lose an exception.
-            collect()
             bell = RaisingBell()
             for _ in range(ROUNDS):
                 bell.through(make, 3e-4)
