@@ -560,6 +560,8 @@ class TestSetName:
     @with_builtin(3, 15)
     @pytest.mark.parametrize("name", ["", "a", "two words", "é" * 33])
     def test_answer_is_none(self, mmap: ModuleType, name: str) -> None:
+        if mmap is not cffimmap and (sys.flags.dev_mode or hasattr(sys, "gettotalrefcount")):
+            pytest.skip("the builtin asks the kernel in development mode and in debug builds, and raises")
         with mmap.mmap(-1, PAGE) as m:
             assert m.set_name(name) is None
             assert m[:] == bytes(PAGE)
