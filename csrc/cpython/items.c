@@ -4,8 +4,6 @@
  */
 #include "memory.h"
 
-#include "../guard.h"
-
 static PyObject *out_of_range(void)
 {
     PyErr_SetString(PyExc_IndexError, "mmap index out of range");

@@ -29,26 +29,17 @@ void cm_raise(const memory *m, int error, const char *function)
     raise_failure(m, error, function, 0);
 }
 
-Py_ssize_t cm_length(const memory *m)
+int cm_refuse(const memory *m)
 {
-    if (!m->mapping.closed)
-        return m->mapping.span->length;
-    cm_raise_closed();
+    if (m->mapping.closed)
+        cm_raise_closed();
+    else
+        PyErr_SetString(PyExc_TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.");
     return -1;
 }
 
-Py_ssize_t cm_accessible_length(const memory *m)
+int cm_refuse_writing(void)
 {
-    if (m->mapping.closed || m->readable)
-        return cm_length(m);
-    PyErr_SetString(PyExc_TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.");
-    return -1;
-}
-
-int cm_check_writable(const memory *m)
-{
-    if (m->writable)
-        return 0;
     PyErr_SetString(PyExc_TypeError, "mmap can't modify a readonly memory map.");
     return -1;
 }
@@ -64,10 +55,8 @@ static int wait_a_moment(void)
     return PyErr_CheckSignals() == 0 ? 1 : -1;
 }
 
-int cm_answered(const memory *m, int code, const char *function)
+int cm_settle(const memory *m, int code, const char *function)
 {
-    if (code == 0)
-        return 0;
     if (code == CM_BUSY)
         return wait_a_moment();
     if (code != CM_GONE)
@@ -223,14 +212,9 @@ void cm_release_buffer(PyObject *self, Py_buffer *buffer)
 
 /* ---- bytes-like objects ---- */
 
-int cm_take(PyObject *object, source *s)
+int cm_take_buffer(PyObject *object, source *s)
 {
     s->view.obj = NULL;
-    if (PyBytes_CheckExact(object)) {
-        s->data = (const unsigned char *)PyBytes_AsString(object);
-        s->count = PyBytes_Size(object);
-        return 0;
-    }
     if (PyObject_GetBuffer(object, &s->view, PyBUF_SIMPLE) == -1)
         return -1;
     s->data = s->view.buf;
@@ -238,71 +222,36 @@ int cm_take(PyObject *object, source *s)
     return 0;
 }
 
-void cm_let_go(source *s)
-{
-    if (s->view.obj != NULL)
-        PyBuffer_Release(&s->view);
-}
-
 /* ---- accesses ---- */
 
-typedef int copier(memory *m, size_t start, unsigned char *buffer, size_t count);
-
-static int copy_out(memory *m, size_t start, unsigned char *buffer, size_t count)
+/* The part of a long copy that begins at a byte of it. */
+static size_t part_from(const memory *m, Py_ssize_t done, Py_ssize_t count)
 {
-    return cm_load(m->mapping.span->range.base, start, count, buffer);
+    return (size_t)(count - done < m->state->part ? count - done : m->state->part);
 }
 
-static int copy_in(memory *m, size_t start, unsigned char *buffer, size_t count)
+int cm_read_long(memory *m, Py_ssize_t start, unsigned char *target, Py_ssize_t count)
 {
-    return cm_store(m->mapping.span->range.base, start, buffer, count);
-}
+    int result = 0;
 
-static int run_out(memory *m, size_t start, unsigned char *buffer, size_t count)
-{
-    return cm_run_load(&m->mapping, start, count, buffer);
-}
-
-static int run_in(memory *m, size_t start, unsigned char *buffer, size_t count)
-{
-    return cm_run_store(&m->mapping, start, buffer, count);
-}
-
-static int copy_long(memory *m, Py_ssize_t start, unsigned char *buffer, Py_ssize_t count, copier *run)
-{
-    Py_ssize_t part;
-    int result;
-
-    for (Py_ssize_t done = 0; done < count; done += part) {
-        part = count - done < m->state->part ? count - done : m->state->part;
-        RUN(m, result, run(m, (size_t)(start + done), buffer + done, (size_t)part), NULL);
-        if (result == -1 || PyErr_CheckSignals() == -1)
-            return -1;
+    for (Py_ssize_t done = 0; result == 0 && done < count; done += m->state->part) {
+        RUN(m, result, cm_run_load(&m->mapping, (size_t)(start + done), part_from(m, done, count), target + done), NULL);
+        if (result == 0)
+            result = PyErr_CheckSignals();
     }
-    return 0;
+    return result;
 }
 
-static int copy(memory *m, Py_ssize_t start, unsigned char *buffer, Py_ssize_t count, copier *here, copier *run)
+int cm_write_long(memory *m, Py_ssize_t start, const unsigned char *data, Py_ssize_t count)
 {
-    int error;
+    int result = 0;
 
-    if (count >= m->state->long_call)
-        return copy_long(m, start, buffer, count, run);
-    error = here(m, (size_t)start, buffer, (size_t)count);
-    if (error == 0)
-        return 0;
-    cm_raise(m, error, NULL);
-    return -1;
-}
-
-int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count)
-{
-    return copy(m, start, target, count, copy_out, run_out);
-}
-
-int cm_write_bytes(memory *m, Py_ssize_t start, const void *data, Py_ssize_t count)
-{
-    return copy(m, start, (unsigned char *)data, count, copy_in, run_in);
+    for (Py_ssize_t done = 0; result == 0 && done < count; done += m->state->part) {
+        RUN(m, result, cm_run_store(&m->mapping, (size_t)(start + done), data + done, part_from(m, done, count)), NULL);
+        if (result == 0)
+            result = PyErr_CheckSignals();
+    }
+    return result;
 }
 
 PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count)

@@ -12,6 +12,7 @@
 #include <Python.h>
 #include <structmember.h>
 
+#include "../guard.h"
 #include "../mapping.h"
 
 /* What the module keeps. Pointers are NULL before Python has handed them over, and after the module was cleared. */
@@ -70,17 +71,37 @@ extern PyType_Spec cm_memory_spec;
 
 PyObject *cm_open_memory(PyObject *module, PyObject *request);
 
+/* Raises what keeps a map from being asked for its length, accessed or written; -1. */
+int cm_refuse(const memory *m);
+int cm_refuse_writing(void);
+
 /* The length in bytes, or -1 with an exception: of an open map, and of one whose memory may be accessed. */
-Py_ssize_t cm_length(const memory *m);
-Py_ssize_t cm_accessible_length(const memory *m);
-int cm_check_writable(const memory *m);
+static inline Py_ssize_t cm_length(const memory *m)
+{
+    return m->mapping.closed ? cm_refuse(m) : m->mapping.span->length;
+}
+
+static inline Py_ssize_t cm_accessible_length(const memory *m)
+{
+    return m->mapping.closed || !m->readable ? cm_refuse(m) : m->mapping.span->length;
+}
+
+static inline int cm_check_writable(const memory *m)
+{
+    return m->writable ? 0 : cm_refuse_writing();
+}
 
 void cm_raise_closed(void);
 /* Raises OSError for an error; the function is NULL for an access to the memory. */
 void cm_raise(const memory *m, int error, const char *function);
 
-/* What becomes of a counted call's answer: 0, it is done; 1, it is to be made again; -1, with an exception. */
-int cm_answered(const memory *m, int code, const char *function);
+/* What becomes of a call's answer: 0, it is done; 1, it is to be made again; -1, with an exception. */
+int cm_settle(const memory *m, int code, const char *function);
+
+static inline int cm_answered(const memory *m, int code, const char *function)
+{
+    return code == 0 ? 0 : cm_settle(m, code, function);
+}
 
 /* Makes a counted call without the interpreter's lock, again while somebody waits to close or resize. `done` becomes 0, or
  * -1 with an exception. */
@@ -103,8 +124,23 @@ static inline int cm_code_of(long long answer)
 }
 
 /* Copies between the memory and a buffer, without the interpreter's lock if that is long; -1 with an exception. */
-int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count);
-int cm_write_bytes(memory *m, Py_ssize_t start, const void *source, Py_ssize_t count);
+int cm_read_long(memory *m, Py_ssize_t start, unsigned char *target, Py_ssize_t count);
+int cm_write_long(memory *m, Py_ssize_t start, const unsigned char *data, Py_ssize_t count);
+
+static inline int cm_read_bytes(memory *m, Py_ssize_t start, void *target, Py_ssize_t count)
+{
+    if (count >= m->state->long_call)
+        return cm_read_long(m, start, target, count);
+    return cm_answered(m, cm_copy(target, m->mapping.span->range.base + start, (size_t)count), NULL);
+}
+
+static inline int cm_write_bytes(memory *m, Py_ssize_t start, const void *data, Py_ssize_t count)
+{
+    if (count >= m->state->long_call)
+        return cm_write_long(m, start, data, count);
+    return cm_answered(m, cm_copy(m->mapping.span->range.base + start, data, (size_t)count), NULL);
+}
+
 /* The bytes of a range that lies within the memory. */
 PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count);
 
@@ -121,8 +157,23 @@ typedef struct {
     Py_buffer view;             /* its obj is NULL if the object needs no release */
 } source;
 
-int cm_take(PyObject *object, source *s);
-void cm_let_go(source *s);
+int cm_take_buffer(PyObject *object, source *s);
+
+static inline int cm_take(PyObject *object, source *s)
+{
+    if (!PyBytes_CheckExact(object))
+        return cm_take_buffer(object, s);
+    s->view.obj = NULL;
+    s->data = (const unsigned char *)PyBytes_AsString(object);
+    s->count = PyBytes_Size(object);
+    return 0;
+}
+
+static inline void cm_let_go(source *s)
+{
+    if (s->view.obj != NULL)
+        PyBuffer_Release(&s->view);
+}
 
 /* ---- methods.c: the members of Memory ---- */
 
