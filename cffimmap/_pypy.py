@@ -21,6 +21,7 @@ import operator
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from gc import collect
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -835,7 +836,9 @@ class Memory:
         if code != 0:
             raise self._failure(code)
         self._tell(self._weight(length) - self._weight(before))
-        self._look()
+        with suppress(ValueError):
+            # Another thread may have closed it since: this was done all the same.
+            self._look()
 
     def _weight(self, length: int) -> int:
         return length if self.anonymous else min(length, _GREATEST_WEIGHT)
