@@ -21,7 +21,7 @@ if sys.platform == "win32":
     from _handles import close_handle, handles_to, make_sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PAGE = cffimmap.PAGESIZE
 
@@ -127,13 +127,18 @@ def run_python(program: str, *arguments: str) -> str:
 
 
 class FakeLibrary:
-    """The compiled part with some of its functions replaced: they note what they are asked, and answer `answer`."""
+    """The compiled part with some of its functions replaced: they note what they are asked, and answer `answer`.
+
+    Attributes:
+        calls: the names and arguments, without the addresses.
+        answer: a number, or a function that is called for it.
+    """
 
     def __init__(self, real: Any, *replaced: str) -> None:
         self._real = real
         self._replaced = replaced
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
-        self.answer = 0
+        self.answer: int | Callable[[], int] = 0
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._replaced:
@@ -141,6 +146,6 @@ class FakeLibrary:
 
         def function(base: Any, *arguments: Any) -> int:  # noqa: ARG001, the address is the mapping's business
             self.calls.append((name, arguments))
-            return self.answer
+            return self.answer() if callable(self.answer) else self.answer
 
         return function

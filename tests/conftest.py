@@ -200,6 +200,15 @@ def ours() -> ModuleType:
     return cffimmap
 
 
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Threads take turns more often than it pays."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
 class Raises(Protocol):
     def __call__(
         self, error: type[BaseException], answer: str | int | None = None, /

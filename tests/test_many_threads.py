@@ -6,20 +6,19 @@ Without the global lock (3.14t, 3.15t) they do it at the same time.
 from __future__ import annotations
 
 import random
-import sys
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PATIENCE, PYPY, growing_map
+from _exporters import PYPY, growing_map
+from _threads import together
 from conftest import TUNING, tuned
 
 import cffimmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 THREADS = 8
@@ -39,34 +38,7 @@ OWN = 64
 LENGTHS = [PAGE, 2 * PAGE, 5 * PAGE, 40 * PAGE]
 
 
-@pytest.fixture(autouse=True)
-def _in_turn_often() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def at_once(work: Callable[[int], object]) -> None:
-    """Runs a function in all threads, with the number of each. What one raises is raised here."""
-    failed: list[BaseException] = []
-    begin = threading.Barrier(THREADS)
-
-    def run(number: int) -> None:
-        try:
-            begin.wait(PATIENCE)
-            work(number)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not any(thread.is_alive() for thread in threads)
-    if failed:
-        raise failed[0]
+pytestmark = pytest.mark.usefixtures("frequent_switches")
 
 
 class Part:
@@ -190,7 +162,7 @@ def test_what_each_writes_stays(tmp_path: Path, long: int) -> None:
                 part.do_something()
 
     with tuned(long=long):
-        at_once(work)
+        together(THREADS, work)
     for m in maps:
         m.close()
         assert m.closed
@@ -219,7 +191,7 @@ def test_one_of_them_closes(tmp_path: Path) -> None:
 
     for round_ in range(10):
         for m in (file_map(tmp_path / str(round_)), growing_map(PAGE)):
-            at_once(partial(work, m=m))
+            together(THREADS, partial(work, m=m))
             assert m.closed
 
 
@@ -239,7 +211,7 @@ def test_an_export_counts_while_others_come_and_go() -> None:
                 with pytest.raises(BufferError):
                     take_away()
 
-    at_once(work)
+    together(THREADS, work)
     assert bytes(kept[:5]) == b"hello"
     kept.release()
     m.resize(2 * PAGE)
@@ -264,5 +236,5 @@ def test_another_thread_than_the_maker_s_may_end_it(tmp_path: Path) -> None:
                 with m:
                     assert m[0] == 0
 
-        at_once(work)
+        together(THREADS, work)
         assert all(m.closed for m in maps)

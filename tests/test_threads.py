@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,15 @@ import cffimmap
 from cffimmap._native import WINDOWS, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from _calls import Call
 
 PAGE = cffimmap.PAGESIZE
 SIZE = 4 * PAGE
+
+pytestmark = pytest.mark.usefixtures("frequent_switches")
 
 # Whether the pages of a mapping can be replaced by others in one step.
 BLANKS = bool(lib.CM_BLANKS)
@@ -46,14 +47,6 @@ def path(tmp_path: Path) -> Path:
     file = tmp_path / "mapped"
     file.write_bytes(CONTENTS)
     return file
-
-
-@pytest.fixture(autouse=True)
-def _frequent_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 def map_of(path: Path) -> cffimmap.mmap:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,12 +18,13 @@ import pytest
 from _bell import Bell, RaisingBell, in_a_child_of_its_own
 from _exporters import PATIENCE, PYPY, descriptors_of, growing_map, in_child, ranges_of
 from _needs import needs
+from _threads import together
 
 import cffimmap
 from cffimmap._interpreter import tune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 PAGE = cffimmap.PAGESIZE
@@ -374,42 +374,12 @@ def test_an_export_comes_while_somebody_waits_to_close() -> None:
     in_child(work)
 
 
-@pytest.fixture
-def _frequent_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("_frequent_switches")
+@pytest.mark.usefixtures("frequent_switches")
 class TestOnePosition:
     """A map as a queue: what one thread takes, no other gets."""
 
     THREADS = 4
     RECORDS = 10_000
-
-    def together(self, work: Callable[[int], object]) -> list[Any]:
-        """What a function returns in several threads, that begin together."""
-        begun = threading.Barrier(self.THREADS)
-        answers: list[Any] = []
-
-        def run(number: int) -> None:
-            begun.wait()
-            try:
-                answers.append(work(number))
-            except BaseException as error:
-                answers.append(error)
-
-        threads = [threading.Thread(target=run, args=(i,)) for i in range(self.THREADS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        wrong = [answer for answer in answers if isinstance(answer, BaseException)]
-        assert wrong == []
-        assert len(answers) == self.THREADS
-        return answers
 
     def records(self) -> list[bytes]:
         return [b"%07d\n" % i for i in range(self.RECORDS)]
@@ -419,7 +389,7 @@ class TestOnePosition:
         records = self.records()
         with cffimmap.mmap(-1, 8 * len(records)) as m:
             m[:] = b"".join(records)
-            taken = self.together(lambda _: list(iter(lambda: take(m), b"")))
+            taken = together(self.THREADS, lambda _: list(iter(lambda: take(m), b"")))
             assert m.tell() == len(m)
         assert sorted(record for some in taken for record in some) == records
         # Each thread went forward.
@@ -429,7 +399,7 @@ class TestOnePosition:
         lines = [b"%d %s\n" % (i, b"x" * (i % 40)) for i in range(self.RECORDS)]
         with cffimmap.mmap(-1, sum(map(len, lines))) as m:
             m[:] = b"".join(lines)
-            taken = self.together(lambda _: list(iter(m.readline, b"")))
+            taken = together(self.THREADS, lambda _: list(iter(m.readline, b"")))
         assert Counter(line for some in taken for line in some) == Counter(lines)
 
     def test_each_byte_is_taken_once(self) -> None:
@@ -447,7 +417,7 @@ class TestOnePosition:
                         return found
 
             taken: Counter[int] = Counter()
-            for some in self.together(take):
+            for some in together(self.THREADS, take):
                 taken += some
             assert m.tell() == len(m)
         assert taken == Counter(contents)
@@ -455,7 +425,7 @@ class TestOnePosition:
     def test_all_that_is_read_at_once_goes_to_one(self) -> None:
         for _ in range(50):
             with cffimmap.mmap(-1, PAGE) as m:
-                answers = self.together(lambda _: m.read())
+                answers = together(self.THREADS, lambda _: m.read())
             assert sorted(answers) == [b""] * (self.THREADS - 1) + [bytes(PAGE)]
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -467,7 +437,7 @@ class TestOnePosition:
                 for record in records[number :: self.THREADS]:
                     assert m.write(kind(record)) == 8
 
-            self.together(write)
+            together(self.THREADS, write)
             assert m.tell() == len(m)
             written = m[:].splitlines(keepends=True)
             with pytest.raises(ValueError, match=r"^data out of range$"):
@@ -481,13 +451,13 @@ class TestOnePosition:
                 for _ in range(self.RECORDS):
                     m.write_byte(1 + number)
 
-            self.together(write)
+            together(self.THREADS, write)
             assert m.tell() == len(m)
             assert Counter(m[:]) == {1 + number: self.RECORDS for number in range(self.THREADS)}
 
     def test_each_step_of_a_seek_counts(self) -> None:
         with cffimmap.mmap(-1, self.THREADS * self.RECORDS) as m:
-            places = self.together(lambda _: [m.seek(1, os.SEEK_CUR) for _ in range(self.RECORDS)])
+            places = together(self.THREADS, lambda _: [m.seek(1, os.SEEK_CUR) for _ in range(self.RECORDS)])
         assert sorted(place for some in places for place in some) == list(
             range(1, self.THREADS * self.RECORDS + 1)
         )
