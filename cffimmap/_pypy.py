@@ -6,10 +6,9 @@ are functions of C, which no signal handler interrupts.
 
 Nobody counts who has an address: collecting is no counting, and another thread may stand between its check and its
 access. So the pages are never taken away under anyone: others are put in their place, and the addresses go back when
-the last object that has them has died. The mapping counts the changes of its length: an access looks at that count
-after it, and before it if it writes, and repeats itself if there was one; what it read or wrote meanwhile may have been
-of pages that are nobody's. Where pages cannot be replaced
-(Windows) each access is a call of C that is counted.
+the last object that has them has died. The mapping counts the changes of its length. An access looks at that count when
+it is done, and before it if it writes: after a change it begins anew, as what it has met may be pages that are nobody's.
+Where pages cannot be replaced (Windows) each access is a call of C that is counted.
 
 The position lies in the struct and moves on by comparing and exchanging in C: who comes too late tries again where it
 is by then. There is no lock that an exception or a fork could leave.
@@ -21,7 +20,6 @@ import operator
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from gc import collect
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -240,6 +238,13 @@ class _Window:
         self.pairs = ffi.cast("uint16_t *", self.pointer)
         self.buffer = ffi.buffer(self.pointer, self.size)
 
+    def length(self) -> int:
+        """The mapping's length in bytes; 0 if it is another by now."""
+        return self.size if self.owner.changes == self.changes else 0
+
+
+# Two bytes at an even place are a number of 16 bits, which other processes see whole.
+
 
 def _get(window: _Window, start: int, stop: int) -> bytes:
     if stop - start == 2 and not start & 1:
@@ -346,16 +351,14 @@ class Memory:
 
     @property
     def length(self) -> int:
-        window = self._window
-        length = window.size if window.owner.changes == window.changes else 0
+        length = self._window.length()
         while not length:
             length = self._owner().length
         return length
 
     @property
     def accessible_length(self) -> int:
-        window = self._window
-        length = window.size if window.owner.changes == window.changes else 0
+        length = self._window.length()
         while not length:
             self._look()
             length = self._accessible_owner().length
@@ -836,9 +839,6 @@ class Memory:
         if code != 0:
             raise self._failure(code)
         self._tell(self._weight(length) - self._weight(before))
-        with suppress(ValueError):
-            # Another thread may have closed it since: this was done all the same.
-            self._look()
 
     def _weight(self, length: int) -> int:
         return length if self.anonymous else min(length, _GREATEST_WEIGHT)

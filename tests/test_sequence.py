@@ -121,6 +121,22 @@ class TestWriting:
         numbered[index] = value
         assert numbered[:] == model
 
+    @pytest.mark.parametrize("count", range(10))
+    def test_short_ones_lie_anywhere(self, numbered: Any, count: int) -> None:
+        """Those as long as a number of C are copied as one."""
+        model = bytearray(TEXT)
+        for start in range(10):
+            value = bytes(range(200 + start, 200 + start + count))
+            numbered[start : start + count] = model[start : start + count] = value
+            assert numbered[:] == model
+            assert numbered[start : start + count] == value
+            numbered.seek(start)
+            numbered.write(value[::-1])
+            model[start : start + count] = value[::-1]
+            assert numbered[:] == model
+            numbered.seek(start)
+            assert numbered.read(count) == value[::-1]
+
     @pytest.mark.differs("assigned types")
     @given(key=slices, data=st.data())
     def test_slices_take_as_many_bytes(self, mmap: ModuleType, key: slice, data: st.DataObject) -> None:

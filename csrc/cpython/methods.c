@@ -557,31 +557,12 @@ PyMethodDef cm_memory_methods[] = {
 
 /* ---- attributes ---- */
 
-static PyObject *length_now(memory *m)
+static PyObject *size_or_error(Py_ssize_t size)
 {
-    Py_ssize_t length = cm_length(m);
-
-    return length == -1 ? NULL : PyLong_FromSsize_t(length);
+    return size == -1 ? NULL : PyLong_FromSsize_t(size);
 }
 
-static PyObject *accessible_length_now(memory *m)
-{
-    Py_ssize_t length = cm_accessible_length(m);
-
-    return length == -1 ? NULL : PyLong_FromSsize_t(length);
-}
-
-static PyObject *position_now(memory *m)
-{
-    return PyLong_FromSsize_t(m->position);
-}
-
-static PyObject *closed_now(memory *m)
-{
-    return PyBool_FromLong(m->mapping.closed);
-}
-
-static PyObject *tag_now(memory *m)
+static PyObject *tag_of(const memory *m)
 {
     PyObject *tag = m->mapping.tag == NULL ? Py_None : m->tag;
 
@@ -589,40 +570,31 @@ static PyObject *tag_now(memory *m)
     return tag;
 }
 
-/* What changes is read under the lock: another thread may be in the midst of a resize. */
-#define CHANGING(name)                                                          \
+/* Read under the lock: another thread may be in the midst of a resize. */
+#define GETTER(name, value)                                                     \
     static PyObject *get_##name(PyObject *self, void *closure)                  \
     {                                                                           \
+        const memory *m = (const memory *)self;                                 \
         PyObject *result;                                                       \
                                                                                 \
         (void)closure;                                                          \
         LOCK(self);                                                             \
-        result = name##_now((memory *)self);                                    \
+        result = (value);                                                       \
         UNLOCK();                                                               \
         return result;                                                          \
     }
 
-CHANGING(length)
-CHANGING(accessible_length)
-CHANGING(position)
-CHANGING(closed)
-CHANGING(tag)
-
-#define CONSTANT(name, value)                                                   \
-    static PyObject *get_##name(PyObject *self, void *closure)                  \
-    {                                                                           \
-        const memory *m = (const memory *)self;                                 \
-                                                                                \
-        (void)closure;                                                          \
-        return (value);                                                         \
-    }
-
-CONSTANT(access, PyLong_FromLong(m->access))
-CONSTANT(offset, PyLong_FromLongLong(m->mapping.offset))
-CONSTANT(anonymous, PyBool_FromLong(m->mapping.anonymous))
-CONSTANT(copies, PyBool_FromLong(m->mapping.copies))
-CONSTANT(tracked, PyBool_FromLong(m->tracked))
-CONSTANT(writable, PyBool_FromLong(m->writable))
+GETTER(closed, PyBool_FromLong(m->mapping.closed))
+GETTER(length, size_or_error(cm_length(m)))
+GETTER(accessible_length, size_or_error(cm_accessible_length(m)))
+GETTER(position, PyLong_FromSsize_t(m->position))
+GETTER(tag, tag_of(m))
+GETTER(access, PyLong_FromLong(m->access))
+GETTER(offset, PyLong_FromLongLong(m->mapping.offset))
+GETTER(anonymous, PyBool_FromLong(m->mapping.anonymous))
+GETTER(copies, PyBool_FromLong(m->mapping.copies))
+GETTER(tracked, PyBool_FromLong(m->tracked))
+GETTER(writable, PyBool_FromLong(m->writable))
 
 #define ATTRIBUTE(name) {#name, get_##name, NULL, NULL, NULL}
 
