@@ -86,11 +86,12 @@ def make_extensions(windows: bool = sys.platform == "win32") -> list[Extension]:
     """The type `Memory` of CPython, a module of its own; none for PyPy, which has it in Python."""
     if PYPY:
         return []
-    own = ["cpython/module.c", "cpython/memory.c", "cpython/methods.c", "cpython/items.c"]
+    own = [f"cpython/{name}.c" for name in ("module", "memory", "operations", "members", "methods", "items")]
+    request = "cpython/request_windows.c" if windows else "cpython/request_unix.c"
     return [
         Extension(
             "cffimmap._memory",
-            paths([*own, *PLATFORMS[windows], *SHARED]),
+            paths([*own, request, *PLATFORMS[windows], *SHARED]),
             define_macros=[("Py_LIMITED_API", LIMITED_VERSION)] if LIMITED_API else [],
             py_limited_api=LIMITED_API,
             **common_options(windows),

@@ -47,8 +47,8 @@ C_COMPILERS = ["gcc", "clang", "musl-gcc"]
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
 
 # What is compiled for Windows, or for Unix, and nowhere else.
-WINDOWS_SOURCES = {"windows.c", "resize_windows.c", "guard.c"}
-UNIX_SOURCES = {"unix.c", "resize_unix.c"}
+WINDOWS_SOURCES = {"windows.c", "resize_windows.c", "guard.c", "request_windows.c"}
+UNIX_SOURCES = {"unix.c", "resize_unix.c", "request_unix.c"}
 
 # Python's own API as the modules of csrc/cpython are built with it: all of it, and the limited one.
 PYTHON_APIS: list[list[str]] = [[], ["-DPy_LIMITED_API=0x030B0000"]]
@@ -87,7 +87,16 @@ NATIVE_BUILDS = {
 }
 
 # The calls of a lower floor that the test of csrc/mapping.c makes fail, by the linker's --wrap.
-FAILING_ON_UNIX = ["ftruncate64", "fstat64", "fcntl64", "mmap64", "munmap", "mremap"]
+FAILING_ON_UNIX = [
+    "ftruncate64",
+    "fstat64",
+    "fcntl64",
+    "mmap64",
+    "munmap",
+    "mremap",
+    "cm_sync_file",
+    "cm_around_forks",
+]
 FAILING_ON_WINDOWS = [
     f"cm_{call}"
     for call in (
@@ -274,20 +283,25 @@ def warnings(session: nox.Session) -> None:
     for compiler in C_COMPILERS:
         for source in c_sources("unix"):
             session.run(compiler, *C_FLAGS, "-Icsrc", source, external=True)
-        for source in cpython_sources():
+        for source in cpython_sources("unix"):
             for api in PYTHON_APIS:
                 session.run(compiler, *C_FLAGS, *api, "-Icsrc", f"-I{headers}", source, external=True)
 
 
 def c_sources(target: str) -> list[str]:
     """The C sources of the contract for a target."""
+    return sources_in(HERE / "csrc", target)
+
+
+def cpython_sources(target: str) -> list[str]:
+    """The C sources of CPython's `Memory` and class, which need Python's headers."""
+    return sources_in(HERE / "csrc" / "cpython", target)
+
+
+def sources_in(folder: Path, target: str) -> list[str]:
+    """The C sources of a folder that a target has."""
     left_out = UNIX_SOURCES if "windows" in target else WINDOWS_SOURCES
-    return [str(path) for path in sorted((HERE / "csrc").glob("*.c")) if path.name not in left_out]
-
-
-def cpython_sources() -> list[str]:
-    """The C sources of CPython's `Memory`, which need Python's headers."""
-    return [str(path) for path in sorted((HERE / "csrc" / "cpython").glob("*.c"))]
+    return [str(path) for path in sorted(folder.glob("*.c")) if path.name not in left_out]
 
 
 def zig_cc(target: str) -> list[str]:
@@ -443,7 +457,7 @@ def build_for_windows(session: nox.Session, tool: str, folder: Path) -> None:
     emit = f"import build_ffi; build_ffi.make_builder(windows=True).emit_c_code({str(generated)!r})"
     session.run("python", "-c", emit)
     shared = c_sources("windows")
-    sources = {"_cffimmap": [str(generated), *shared], "_memory": [*cpython_sources(), *shared]}
+    sources = {"_cffimmap": [str(generated), *shared], "_memory": [*cpython_sources("windows"), *shared]}
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_CFFI_NO_LIMITED_API", "-Icsrc"]
     for name, files in sources.items():
         target = folder / "cffimmap" / f"{name}.cp311-win_amd64.pyd"

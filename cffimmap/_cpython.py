@@ -6,9 +6,12 @@ arguments it is handed for all others. A class made in C is what other C code ta
 
 from __future__ import annotations
 
+import sys
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cffimmap._native import compiled, failure
+from cffimmap._constants import MS_SYNC
+from cffimmap._native import WINDOWS, compiled, failure
 
 if TYPE_CHECKING:
     from cffimmap._native import Memory
@@ -16,14 +19,9 @@ if TYPE_CHECKING:
 
 _Class = TypeVar("_Class", bound=type)
 
-# What C's class has of its own, or a class statement makes for itself.
+# What a class statement makes for itself.
 _NOT_TAKEN = frozenset(
     [
-        "__new__",
-        "__getitem__",
-        "__setitem__",
-        "__delitem__",
-        "__len__",
         "__slots__",
         "__dict__",
         "__weakref__",
@@ -47,18 +45,29 @@ class Base:
     __slots__ = ()
 
 
+def _text(function: FunctionType) -> str:
+    """What a method in C has as its text, from which the interpreter takes the signature and the documentation."""
+    code = function.__code__
+    names = ["$self", *code.co_varnames[1 : code.co_argcount]]
+    defaults = function.__defaults__ or ()
+    for at, value in enumerate(defaults, len(names) - len(defaults)):
+        names[at] += f"={value!r}"
+    names.insert(code.co_posonlyargcount or len(names), "/")
+    by_name = function.__kwdefaults__ or {}
+    names += ["*", *(f"{name}={value!r}" for name, value in by_name.items())] if by_name else []
+    return f"{function.__name__}({', '.join(names)})\n--\n\n{function.__doc__ or ''}"
+
+
 def finished(cls: _Class) -> _Class:
-    """C's class with the methods of this one."""
-    members = vars(cls)
-    compiled.hand_over(
-        members["__new__"].__func__,
-        members["__getitem__"],
-        members["__setitem__"],
-        members["__delitem__"],
-        failure,
-    )
-    for name, value in members.items():
-        if name not in _NOT_TAKEN:
+    """C's class with the methods of this one, but for those that C has by itself: it is handed what they mean."""
+    functions = {name: getattr(value, "fget", value) for name, value in vars(cls).items()}
+    functions["__new__"] = cls.__new__
+    texts = {name: _text(value) for name, value in functions.items() if isinstance(value, FunctionType)}
+    texts["closed"] = functions["closed"].__doc__ or ""
+    compiled.hand_over(functions, texts, failure, sys.audit, MS_SYNC, WINDOWS)
+    own = vars(compiled.mmap)
+    for name, value in vars(cls).items():
+        if name == "__doc__" or not (name in own or name in _NOT_TAKEN):
             setattr(compiled.mmap, name, value)
     compiled.mmap.__module__ = "cffimmap"
     return compiled.mmap  # type: ignore[no-any-return]

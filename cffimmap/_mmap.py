@@ -1,7 +1,7 @@
 """Class mmap: what a user sees. Arguments, rights, messages; never an address.
 
 What a method does with every argument stands here, once, over `Memory`, which holds the state and does each step that
-must be whole. On CPython plain arguments of indices and slices never come here: csrc/cpython/ answers them.
+must be whole. On CPython plain arguments of most methods never come here: csrc/cpython/ answers them.
 
 The class has the standard library's names and the documented ones of ours, so that a subclass may have any other:
 helpers are functions of this module, and no method calls another one of its own object.

@@ -55,6 +55,9 @@ class Library(Protocol):
     CM_GONE: int
     CM_BUSY: int
     CM_SHORT: int
+    CM_EMPTY: int
+    CM_BEYOND: int
+    CM_LARGE: int
     CM_ABSENT: int
     CM_BLANKS: int
     cm_constants: Any
@@ -93,7 +96,7 @@ class Library(Protocol):
     def cm_line_end(self, base: Pointer, start: int, end: int, /) -> int: ...
     def cm_find(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
     def cm_rfind(self, base: Pointer, start: int, end: int, needle: Pointer, count: int, /) -> int: ...
-    def cm_mapping_open(self, m: Pointer, source: int, track: bool, length: int, whole: bool, /) -> int: ...
+    def cm_mapping_open(self, m: Pointer, source: int, track: bool, length: int, /) -> int: ...
     def cm_mapping_close(self, m: Pointer, /) -> int: ...
     def cm_mapping_resize(self, m: Pointer, length: int, fresh: Pointer, /) -> int: ...
     def cm_move_on(self, m: Pointer, start: int, stop: int, /) -> int: ...
@@ -189,6 +192,7 @@ else:
 # The system calls behind the contract's functions, on Unix and on Windows.
 _SYSTEM_CALLS: Final = {
     "cm_file_of": ("", "_get_osfhandle"),
+    "cm_around_forks": ("pthread_atfork", ""),
     "cm_status": ("fstat", "GetFileSizeEx"),
     "cm_truncate": ("ftruncate", "SetFileInformationByHandle"),
     "cm_sync_file": ("fcntl", "FlushFileBuffers"),
@@ -206,7 +210,16 @@ _SYSTEM_CALLS: Final = {
 }
 
 
-def failure(code: int, function: str | None = None, ended: bool = False) -> OSError:
+# What the contract says of a file that does not have what is to be mapped of it.
+_REFUSALS: Final = {
+    lib.CM_SHORT: "mmap length is greater than file size",
+    lib.CM_EMPTY: "cannot mmap an empty file",
+    lib.CM_BEYOND: "mmap offset is greater than file size",
+    lib.CM_LARGE: "mmap length is too large",
+}
+
+
+def failure(code: int, function: str | None = None, ended: bool = False) -> Exception:
     """The exception for a failed call of the contract.
 
     Args:
@@ -216,8 +229,11 @@ def failure(code: int, function: str | None = None, ended: bool = False) -> OSEr
         ended: whether the map had to be closed, which the notes say.
 
     Returns:
-        An OSError, or the subclass that Python has for the error number. On Windows `code` is its winerror.
+        An OSError, or the subclass that Python has for the error number. On Windows `code` is its winerror. For a file
+        that does not have what is to be mapped of it a ValueError.
     """
+    if code in _REFUSALS:
+        return ValueError(_REFUSALS[code])
     if WINDOWS:
         _, message = ffi.getwinerror(code)
         error = OSError(0, message, None, code)

@@ -291,7 +291,7 @@ class Memory:
         protection = request.protection
         self.access = protection.access
         self.offset = request.offset
-        self.anonymous = request.file == -1
+        self.anonymous = request.anonymous
         self.tracked = request.track
         self.writable = protection.writable
         self.copies = protection.private
@@ -310,8 +310,8 @@ class Memory:
             mapping.tag = self._tag
 
         self._epoch = _now()
-        self._told = self._weight(request.length)
-        owner = _new_span(self._told)
+        self._told = 0
+        owner = _new_span(0)
         mapping.span = owner
         self._mapping = ffi.gc(mapping, lib.cm_mapping_end, 0)
         # The spans that are the mapping's, or may become it.
@@ -322,16 +322,13 @@ class Memory:
 
     def _open(self, request: Request) -> None:
         mapping = self._mapping
-        code = ask_twice(
-            lambda: lib.cm_mapping_open(mapping, request.file, request.track, request.length, request.whole)
-        )
-        if code == lib.CM_SHORT:
-            raise ValueError("mmap length is greater than file size")
+        code = ask_twice(lambda: lib.cm_mapping_open(mapping, request.file, request.track, request.length))
         if code != 0:
             raise self._failure(code)
+        self._tell(self._weight(mapping.span.length))
 
-    def _failure(self, code: int) -> OSError:
-        return failure(code, ffi.string(self._mapping.failed).decode("ascii"))
+    def _failure(self, code: int) -> Exception:
+        return failure(code, ffi.string(self._mapping.failed).decode("ascii") if code > 0 else None)
 
     # ---- what is mapped now ----
 

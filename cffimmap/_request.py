@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
-
-from cffimmap._native import check, ffi, lib
 
 
 class Protection(NamedTuple):
@@ -32,21 +29,21 @@ class Request(NamedTuple):
     """One mapping to be made: all that the contract needs to know.
 
     Attributes:
-        file: as the platform names it; -1 is anonymous memory.
-        length: bytes to be mapped.
-        whole: whether that is the rest of the file.
+        file: as the platform names it; -1 is none.
+        length: bytes to be mapped; 0 is the rest of the file.
         offset: where in the file they begin, in bytes.
         protection: how they may be used.
         track: whether the map keeps the file open.
+        anonymous: whether the memory lies in no file.
         tag: Windows's name for the memory, if it has one.
     """
 
     file: int
     length: int
-    whole: bool
     offset: int
     protection: Protection
     track: bool
+    anonymous: bool
     tag: str | None = None
 
 
@@ -56,29 +53,3 @@ def check_signs(length: int, offset: int) -> None:
         raise OverflowError("memory mapped length must be positive")
     if offset < 0:
         raise OverflowError("memory mapped offset must be positive")
-
-
-def file_status(file: int) -> tuple[int, bool]:
-    """The size of a file in bytes, and whether it is a regular file.
-
-    Args:
-        file: as the platform names it.
-
-    Raises:
-        OSError: EBADF for what is no file.
-    """
-    size, regular = ffi.new("long long *"), ffi.new("int *")
-    check(lib.cm_status(file, size, regular), "cm_status")
-    return size[0], bool(regular[0])
-
-
-def rest_of_file(size: int, offset: int) -> int:
-    """The length in bytes of what follows an offset in a file of `size` bytes."""
-    if size == 0:
-        raise ValueError("cannot mmap an empty file")
-    if offset >= size:
-        raise ValueError("mmap offset is greater than file size")
-    length = size - offset
-    if length > sys.maxsize:  # pragma: no cover, a file of 2 GiB and more on a 32-bit system
-        raise ValueError("mmap length is too large")
-    return length

@@ -9,13 +9,9 @@ from cffimmap._constants import (
     ACCESS_DEFAULT,
     ACCESS_READ,
     ACCESS_WRITE,
-    ALLOCATIONGRANULARITY,
 )
-from cffimmap._native import INVALID_ARGUMENT, check, failure, ffi, lib
-from cffimmap._request import Protection, Request, check_signs, file_status, rest_of_file
-
-# winerror.h
-MAPPED_ALIGNMENT = 1132
+from cffimmap._native import check, ffi, lib
+from cffimmap._request import Protection, Request, check_signs
 
 _PROTECTIONS = {
     ACCESS_DEFAULT: lib.CM_WRITE,
@@ -74,12 +70,4 @@ def request(fileno: int, length: int, tag: str | None, access: int, offset: int,
     protection = _protection(access)
     sys.audit("mmap.__new__", fileno, length, access, offset)
     file = _file_of(fileno)
-    whole = length == 0 and file != -1
-    if whole:
-        length = rest_of_file(file_status(file)[0], offset)
-    # Now, as CreateFileMapping would make the file longer before it fails.
-    if length == 0 or offset + length >= 2**63:
-        raise failure(INVALID_ARGUMENT, "cm_make_section")
-    if offset % ALLOCATIONGRANULARITY:
-        raise failure(MAPPED_ALIGNMENT, "cm_map")
-    return Request(file, length, whole, offset, protection, track, tag)
+    return Request(file, length, offset, protection, track, file == -1, tag)

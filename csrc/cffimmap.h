@@ -42,7 +42,10 @@ typedef struct {
 #define CM_UNSUPPORTED (-1)     /* the platform lacks the call */
 #define CM_GONE (-2)            /* the mapping is closed, or has become shorter than the call needs */
 #define CM_BUSY (-3)            /* somebody else is at it: ask again after a cm_pause */
-#define CM_SHORT (-4)           /* the file has become shorter than what was to be mapped of it */
+#define CM_SHORT (-4)           /* the file is shorter than what was to be mapped of it */
+#define CM_EMPTY (-5)           /* the file has no bytes */
+#define CM_BEYOND (-6)          /* the offset is not within the file */
+#define CM_LARGE (-7)           /* the rest of the file is longer than addresses go */
 
 /* Whether the pages of a mapping can be replaced by others in one step: cm_blank. */
 #if defined(_WIN32)
@@ -59,9 +62,6 @@ ptrdiff_t cm_granularity(void);    /* what an offset must be a multiple of */
 
 /* Milliseconds of a clock that is never set back; they wrap around. */
 uint32_t cm_clock(void);
-
-/* A number of this process that a forked child does not share; 1 where processes do not fork. */
-uintptr_t cm_process(void);
 
 /* Whether an error is want of what dropped maps hold until the collector runs: descriptors, memory. */
 int cm_exhausted(int error);
@@ -202,9 +202,9 @@ typedef struct {
     uintptr_t wanted;
 } cm_mapping;
 
-/* Maps length bytes of a file, or anonymous memory if the source is -1. With `track` the mapping keeps a name of the file.
- * `whole`: the length is what the file has from the offset on. CM_SHORT if a file has become shorter meanwhile. */
-int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int whole);
+/* Maps length bytes of a file; 0: what it has from the offset on. With `track` the mapping keeps a name of the file. An
+ * anonymous mapping takes its length from the source if there is one, and no more of it. */
+int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length);
 
 /* Ends it: nothing remains but a span that is kept, whose pages are zeros then (on Windows, what they were). CM_BUSY while
  * a call runs. Fails if the pages of a kept span cannot be replaced; the mapping is as before then. */

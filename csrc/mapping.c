@@ -6,27 +6,27 @@
  * nobody holds a lock: what a thread wants lapses by itself, so that it may be interrupted at any time.
  *
  * The count is worth something in the process that wrote it alone. A forked child has none of its parent's other
- * threads, so that their calls never end there: the count carries the process's number, and a foreign one is no count.
+ * threads, so that their calls never end there: the count carries a number that every child changes, and one with another
+ * number is no count.
  */
 #include "mapping.h"
 
 /* ---- the count: the process above, the calls below ---- */
 
-/* Linux's process numbers have 22 bits at most (/proc/sys/kernel/pid_max). */
-#if UINTPTR_MAX > 0xFFFFFFFFu
-#define COUNT_BITS 32
-#else
-#define COUNT_BITS 10
-#endif
+/* The rest has the number of a process among its forefathers. */
+enum { COUNT_BITS = sizeof(uintptr_t) * 4 };
 
 #define CLAIMED (((uintptr_t)1 << COUNT_BITS) - 1)
 
 /* How long others are kept out by who waits and asks again, in milliseconds. */
 enum { PATIENCE = 100 };
 
+/* How many forks lie between this process and the first one that watched them. */
+static uintptr_t generation;
+
 static uintptr_t counted(uintptr_t calls)
 {
-    return cm_process() << COUNT_BITS | calls;
+    return cm_get(&generation) << COUNT_BITS | calls;
 }
 
 /* The calls that a word counts in this process. */
@@ -94,16 +94,21 @@ static void after_fork_in_child(void)
     /* Another thread may have been about to look at the forks. */
     cm_put(&claims, 0);
     cm_put(&forks, 0);
+    cm_put(&generation, cm_get(&generation) + 1);
 }
 
-static void watch_forks(void)
+static int watch_forks(void)
 {
     static uintptr_t watched;
     uintptr_t unwatched = 0;
+    int error;
 
-    /* Where that fails for want of memory, forks go unwatched. */
-    if (cm_get(&watched) == 0 && cm_exchange(&watched, &unwatched, 1))
-        (void)cm_around_forks(before_fork, after_fork, after_fork_in_child);
+    if (cm_get(&watched) != 0 || !cm_exchange(&watched, &unwatched, 1))
+        return 0;
+    error = cm_around_forks(before_fork, after_fork, after_fork_in_child);
+    if (error != 0)
+        cm_put(&watched, 0);
+    return error;
 }
 
 /* ---- claims ---- */
@@ -147,17 +152,28 @@ static void release(cm_mapping *m)
 
 /* ---- lifetime ---- */
 
-int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length, int whole)
+int cm_rest_of_file(long long size, long long offset, size_t *length)
 {
-    int error = 0;
+    if (size == 0)
+        return CM_EMPTY;
+    if (offset >= size)
+        return CM_BEYOND;
+    if (size - offset > PTRDIFF_MAX)
+        return CM_LARGE;
+    *length = (size_t)(size - offset);
+    return 0;
+}
 
-    watch_forks();
+int cm_mapping_open(cm_mapping *m, cm_file source, int track, size_t length)
+{
+    int error = cm_note(m, "cm_around_forks", watch_forks());
+
     m->closed = 1;
     m->file = m->section = -1;
-    if (track && source != -1)
+    if (error == 0 && track && source != -1 && !m->anonymous)
         error = cm_note(m, "cm_duplicate", cm_duplicate(source, &m->file));
     if (error == 0)
-        error = cm_attach(m, source, length, whole);
+        error = cm_attach(m, source, length);
     if (error == 0)
         m->closed = 0;
     else

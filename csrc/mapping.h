@@ -34,8 +34,11 @@ int cm_is_longer(cm_file file, const cm_sizes *sizes);
 /* Takes back what made it longer, unless somebody has changed the size since. */
 void cm_take_back(cm_file file, const cm_sizes *sizes);
 
+/* The length of what a file has from the offset on. */
+int cm_rest_of_file(long long size, long long offset, size_t *length);
+
 /* Maps what cm_mapping_open is to map. */
-int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole);
+int cm_attach(cm_mapping *m, cm_file source, size_t length);
 
 /* Changes the length of an open mapping and of its file, as cm_mapping_resize says. */
 int cm_change(cm_mapping *m, size_t length, cm_span *fresh);

@@ -42,35 +42,58 @@ static int map_part(const cm_mapping *m, size_t from, size_t to, mapper *map)
     return from < to ? map(base + from, m->file, to - from, m->prot, m->flags, m->offset + (long long)from) : 0;
 }
 
-/* Looks at what was mapped: a file may have become shorter meanwhile, and its pages may be huge. */
-static int look(cm_mapping *m, cm_file source, size_t length)
+/* Looks at the file that is to be mapped: how much of it there is, and whether its pages are huge. Only a regular file's
+ * size says how much of it can be mapped. */
+static int look(cm_mapping *m, cm_file source, size_t *length)
 {
     long long size;
-    int regular, error;
+    int regular;
+    int error = source == -1 ? 0 : cm_note(m, "cm_status", cm_shape(source, &size, &regular, &m->page));
 
-    m->page = cm_huge_page(m->flags);
-    if (source == -1)
-        return 0;
-    error = cm_note(m, "cm_status", cm_shape(source, &size, &regular, &m->page));
-    if (error != 0)
+    if (source == -1 || m->anonymous)
+        m->page = cm_huge_page(m->flags);
+    if (error != 0 || source == -1 || !regular)
         return error;
-    return regular && size < m->offset + (long long)length ? CM_SHORT : 0;
+    if (*length == 0)
+        return cm_rest_of_file(size, m->offset, length);
+    return m->offset > size || size - m->offset < (long long)*length ? CM_SHORT : 0;
 }
 
-int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
+/* POSIX leaves both to the system; Linux answers EINVAL, and so does every Unix for us. */
+static int check_range(cm_mapping *m, size_t length)
 {
-    cm_range range;
-    int error = cm_note(m, "cm_map", cm_map(source, length, m->prot, m->flags, m->offset, &range));
+    return cm_note(m, "cm_map", length == 0 || m->offset % cm_granularity() != 0 ? EINVAL : 0);
+}
 
-    (void)whole;
+/* Maps what there is. A file may have become shorter by then. */
+static int map_seen(cm_mapping *m, cm_file source, size_t length, cm_range *range)
+{
+    int error = cm_note(m, "cm_map", cm_map(m->anonymous ? -1 : source, length, m->prot, m->flags, m->offset, range));
+
     if (error != 0)
         return error;
-    error = look(m, source, length);
-    range.length = (ptrdiff_t)whole_pages(m, length);
-    if (error != 0) {
-        (void)cm_unmap(&range);
+    range->length = (ptrdiff_t)whole_pages(m, length);
+    error = look(m, source, &length);
+    if (error != 0)
+        (void)cm_unmap(range);
+    return error;
+}
+
+int cm_attach(cm_mapping *m, cm_file source, size_t length)
+{
+    cm_range range;
+    int error;
+
+    /* Where pages may lack what was written just before. What fails here, the standard library passes over too. */
+    if (source != -1)
+        (void)cm_sync_file(source);
+    error = look(m, source, &length);
+    if (error == 0)
+        error = check_range(m, length);
+    if (error == 0)
+        error = map_seen(m, source, length, &range);
+    if (error != 0)
         return error;
-    }
     m->span->range = range;
     cm_set_length(m->span, (ptrdiff_t)length);
     return 0;

@@ -11,6 +11,7 @@
 
 #include "mapping.h"
 
+#include <limits.h>
 #include <windows.h>
 
 /* There are no pages to put in the place of a view's. */
@@ -98,11 +99,37 @@ static void replace(cm_mapping *m, const view *v, size_t length, cm_span *fresh)
     }
 }
 
-int cm_attach(cm_mapping *m, cm_file source, size_t length, int whole)
+/* The length of a mapping that is to end where the file does, and whether it is one. */
+static int measure_rest(cm_mapping *m, cm_file source, size_t *length, int *whole)
+{
+    long long size;
+    int regular, error;
+
+    *whole = source != -1 && *length == 0;
+    if (!*whole)
+        return 0;
+    error = cm_note(m, "cm_status", cm_status(source, &size, &regular));
+    return error == 0 ? cm_rest_of_file(size, m->offset, length) : error;
+}
+
+/* Looked at first, as a section would make the file longer before it is mapped. */
+static int check_range(cm_mapping *m, size_t length)
+{
+    if (length == 0 || (unsigned long long)length > (unsigned long long)(LLONG_MAX - m->offset))
+        return cm_note(m, "cm_make_section", ERROR_INVALID_PARAMETER);
+    return cm_note(m, "cm_map", m->offset % cm_granularity() == 0 ? 0 : ERROR_MAPPED_ALIGNMENT);
+}
+
+int cm_attach(cm_mapping *m, cm_file source, size_t length)
 {
     view v;
-    int error = map_anew(m, source, whole ? 0 : m->offset + (long long)length, length, 0, &v);
+    int whole;
+    int error = measure_rest(m, source, &length, &whole);
 
+    if (error == 0)
+        error = check_range(m, length);
+    if (error == 0)
+        error = map_anew(m, source, whole ? 0 : m->offset + (long long)length, length, 0, &v);
     if (error == 0)
         show(m, m->span, &v, length);
     return error;

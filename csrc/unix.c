@@ -75,11 +75,6 @@ uint32_t cm_clock(void)
     return (uint32_t)now.tv_sec * 1000u + (uint32_t)(now.tv_nsec / 1000000);
 }
 
-uintptr_t cm_process(void)
-{
-    return (uintptr_t)getpid();
-}
-
 int cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
 {
     return pthread_atfork(before, in_parent, in_child);

@@ -71,11 +71,6 @@ uint32_t cm_clock(void)
     return (uint32_t)GetTickCount64();
 }
 
-uintptr_t cm_process(void)
-{
-    return 1;
-}
-
 int cm_exhausted(int error)
 {
     switch (error) {

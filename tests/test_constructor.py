@@ -15,7 +15,6 @@ from _files import (
     LITTLE_ADDRESS_SPACE,
     SIZE,
     SSIZE_MAX,
-    FakeLibrary,
     Index,
     everything_open,
     open_descriptors,
@@ -23,7 +22,6 @@ from _files import (
 from _needs import constant, needs
 
 from cffimmap import ACCESS_COPY, ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE
-from cffimmap._native import lib
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -367,19 +365,3 @@ def test_file_mode_is_not_changed(mmap: ModuleType, file: Any, path: Path) -> No
     before = stat.S_IMODE(path.stat().st_mode)
     with mmap.mmap(file.fileno(), 0):
         assert stat.S_IMODE(path.stat().st_mode) == before
-
-
-@needs("fcntl")
-@pytest.mark.parametrize("answer", [0, errno.ENOTSUP])
-def test_macos_synchronises_a_file_before_it_is_mapped(
-    ours: ModuleType, file: Any, monkeypatch: pytest.MonkeyPatch, answer: int
-) -> None:
-    library = FakeLibrary(lib, "cm_sync_file")
-    library.answer = answer
-    monkeypatch.setattr("cffimmap._unix.lib", library)
-    for first in (False, True):
-        monkeypatch.setattr("cffimmap._unix.SYNCS_FIRST", first)
-        with ours.mmap(file.fileno(), 0) as m, ours.mmap(-1, 10):
-            assert m[:5] == b"hello"
-        # FakeLibrary keeps what follows the first argument, the file.
-        assert library.calls == ([("cm_sync_file", ())] if first else [])

@@ -1,23 +1,10 @@
-/*
- * The class mmap as C sees it: a buffer and a sequence. Indices and slices are answered here, as a method written in
- * Python costs several times what they do; what is not plain goes to the Python methods that the module was given.
- */
+/* The class mmap as C sees it: made of a mapping, a buffer and a sequence. Its methods are in methods.c. */
 #include "memory.h"
 
 static PyObject *out_of_range(void)
 {
     PyErr_SetString(PyExc_IndexError, "mmap index out of range");
     return NULL;
-}
-
-/* A Python method's answer for an object of the class. */
-static PyObject *ask(PyObject *method, PyObject *self, PyObject *key, PyObject *value)
-{
-    if (method == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
-        return NULL;
-    }
-    return PyObject_CallFunctionObjArgs(method, self, key, value, NULL);
 }
 
 /* ---- one byte ---- */
@@ -48,7 +35,7 @@ static int octet_at(memory *m, Py_ssize_t index)
     error = cm_copy(&octet, place, 1);
     if (error == 0)
         return octet;
-    cm_raise(m, error, NULL);
+    cm_raise(m->state, error, NULL);
     return -1;
 }
 
@@ -77,7 +64,7 @@ static int write_octet(memory *m, Py_ssize_t index, unsigned char octet)
     error = cm_copy(place, &octet, 1);
     if (error == 0)
         return 0;
-    cm_raise(m, error, NULL);
+    cm_raise(m->state, error, NULL);
     return -1;
 }
 
@@ -210,7 +197,7 @@ static PyObject *subscript_step(PyObject *self, memory *m, PyObject *key)
         if (PySlice_Check(key))
             return cm_get_slice(m, key);
     }
-    return ask(m->state->getitem, self, key, NULL);
+    return cm_ask(self, METHOD_GETITEM, &key, 1);
 }
 
 static PyObject *subscript(PyObject *self, PyObject *key)
@@ -232,15 +219,17 @@ static int discard(PyObject *result)
 
 static int assign_step(PyObject *self, memory *m, PyObject *key, PyObject *value)
 {
+    PyObject *both[] = {key, value};
+
     if (value == NULL)
-        return discard(ask(m->state->delitem, self, key, NULL));
+        return discard(cm_ask(self, METHOD_DELITEM, &key, 1));
     if (m->state->quick) {
         if (PyLong_CheckExact(key) && PyLong_CheckExact(value))
             return cm_put_octet(m, key, value);
         if (PySlice_Check(key))
             return cm_set_slice(m, key, value);
     }
-    return discard(ask(m->state->setitem, self, key, value));
+    return discard(cm_ask(self, METHOD_SETITEM, both, 2));
 }
 
 static int assign(PyObject *self, PyObject *key, PyObject *value)
@@ -309,10 +298,41 @@ static int assign_item(PyObject *self, Py_ssize_t index, PyObject *value)
     return result;
 }
 
+static int contains_step(PyObject *self, memory *m, PyObject *value)
+{
+    const limit start = {0, 1}, none = {0, 0};
+    PyObject *answer;
+    ptrdiff_t found;
+    int result;
+
+    /* The items of a subclass are what its iteration gives. */
+    if (m->state->quick && PyBytes_CheckExact(value) && Py_TYPE(self) == m->state->mmap_type) {
+        if (PyBytes_Size(value) != 1)
+            return cm_accessible_length(m) == -1 ? -1 : 0;
+        found = cm_search(m, value, start, none, 0);
+        return found < CM_ABSENT ? -1 : found != CM_ABSENT;
+    }
+    answer = cm_ask(self, METHOD_CONTAINS, &value, 1);
+    result = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return result;
+}
+
+static int contains(PyObject *self, PyObject *value)
+{
+    memory *m = memory_in(self);
+    int result;
+
+    LOCK(m);
+    result = contains_step(self, m, value);
+    UNLOCK();
+    return result;
+}
+
 /* ---- the class ---- */
 
-/* The state of the module whose class a type derives from. */
-static state *state_of(PyTypeObject *type)
+/* The module whose class a type derives from. */
+static PyObject *module_of(PyTypeObject *type)
 {
     PyObject *module;
 
@@ -323,46 +343,112 @@ static state *state_of(PyTypeObject *type)
         if (module == NULL)
             PyErr_Clear();
         else if (PyModule_GetDef(module) == &cm_module)
-            return PyModule_GetState(module);
+            return module;
     }
     PyErr_SetString(PyExc_TypeError, "no subclass of mmap");
     return NULL;
 }
 
-/* The constructor's arguments are Python's business. */
-static PyObject *construct(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+/* An object of the class that holds the memory, whose reference it takes over. */
+static PyObject *hold(PyTypeObject *type, memory *held)
 {
-    state *s = state_of(type);
-    PyObject *first = s == NULL || s->make == NULL ? NULL : PyTuple_Pack(1, type);
+    PyObject *new = ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+
+    if (new == NULL)
+        Py_DECREF(held);
+    else
+        ((holder *)new)->memory = held;
+    return new;
+}
+
+static int audit(const state *s, const request *r)
+{
+    PyObject *answer = NULL;
+
+    if (s->audit != NULL)
+        answer = PyObject_CallFunction(s->audit, "snniL", "mmap.__new__", (Py_ssize_t)r->file, r->length, r->access,
+                                       r->offset);
+    else
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
+}
+
+static int is_plain(PyObject *argument)
+{
+    return PyLong_CheckExact(argument) || PyBool_Check(argument) || argument == Py_None;
+}
+
+/* Whether reading the arguments runs no Python code. */
+static int are_plain(PyObject *arguments, PyObject *keywords)
+{
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+
+    for (Py_ssize_t i = PyTuple_Size(arguments); i-- > 0;)
+        if (!is_plain(PyTuple_GetItem(arguments, i)))
+            return 0;
+    while (keywords != NULL && PyDict_Next(keywords, &at, &name, &value))
+        if (!is_plain(value))
+            return 0;
+    return 1;
+}
+
+static PyObject *make_plain(PyTypeObject *type, PyObject *module, request *r)
+{
+    const state *s = PyModule_GetState(module);
+    memory *made;
+    int error;
+
+    if (audit(s, r) == -1)
+        return NULL;
+    error = r->file == -1 ? 0 : cm_file_of((int)r->file, &r->file);
+    if (error != 0) {
+        cm_raise(s, error, "cm_file_of");
+        return NULL;
+    }
+    made = cm_open(module, r, Py_None);
+    return made == NULL ? NULL : hold(type, made);
+}
+
+/* By the __new__ that Python has handed over. */
+static PyObject *make(PyTypeObject *type, PyObject *module, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *first = PyTuple_Pack(1, type);
     PyObject *all = first == NULL ? NULL : PySequence_Concat(first, arguments);
-    PyObject *result = all == NULL ? NULL : PyObject_Call(s->make, all, keywords);
+    PyObject *result = all == NULL ? NULL : cm_call(PyModule_GetState(module), METHOD_NEW, all, keywords);
 
     Py_XDECREF(first);
     Py_XDECREF(all);
-    if (result == NULL && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
     return result;
+}
+
+/* The class's __new__. */
+static PyObject *construct(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *module = module_of(type);
+    request r;
+
+    if (module == NULL)
+        return NULL;
+    if (((state *)PyModule_GetState(module))->quick && are_plain(arguments, keywords) &&
+        cm_plain_request(arguments, keywords, &r))
+        return make_plain(type, module, &r);
+    return make(type, module, arguments, keywords);
 }
 
 /* new(class, memory): an object of the class. */
 PyObject *cm_new_holder(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     state *s = PyModule_GetState(module);
-    PyTypeObject *type;
-    PyObject *new;
 
     if (count != 2 || !PyType_Check(arguments[0]) || Py_TYPE(arguments[1]) != s->memory_type ||
         !PyType_IsSubtype((PyTypeObject *)arguments[0], s->mmap_type)) {
         PyErr_SetString(PyExc_TypeError, "new() takes a subclass of mmap and a Memory");
         return NULL;
     }
-    type = (PyTypeObject *)arguments[0];
-    new = ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-    if (new == NULL)
-        return NULL;
     Py_INCREF(arguments[1]);
-    ((holder *)new)->memory = (memory *)arguments[1];
-    return new;
+    return hold((PyTypeObject *)arguments[0], (memory *)arguments[1]);
 }
 
 static int traverse(PyObject *self, visitproc visit, void *arg)
@@ -399,6 +485,7 @@ static PyType_Slot slots[] = {
     {Py_sq_length, (void *)length_of},
     {Py_sq_item, (void *)item},
     {Py_sq_ass_item, (void *)assign_item},
+    {Py_sq_contains, (void *)contains},
     {Py_bf_getbuffer, (void *)cm_get_buffer},
     {Py_bf_releasebuffer, (void *)cm_release_buffer},
     {0, NULL},

@@ -9,24 +9,24 @@ void cm_raise_closed(void)
 }
 
 /* Raises OSError; `ended` says that the map could not be kept open. */
-static void raise_failure(const memory *m, int error, const char *function, int ended)
+static void raise_failure(const state *s, int error, const char *function, int ended)
 {
     PyObject *exception;
 
-    if (m->state->failure == NULL) {
+    if (s->failure == NULL) {
         PyErr_Format(PyExc_OSError, "error %d", error);
         return;
     }
-    exception = PyObject_CallFunction(m->state->failure, "izi", error, function, ended);
+    exception = PyObject_CallFunction(s->failure, "izi", error, function, ended);
     if (exception == NULL)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_DECREF(exception);
 }
 
-void cm_raise(const memory *m, int error, const char *function)
+void cm_raise(const state *s, int error, const char *function)
 {
-    raise_failure(m, error, function, 0);
+    raise_failure(s, error, function, 0);
 }
 
 int cm_refuse(const memory *m)
@@ -60,7 +60,7 @@ int cm_settle(const memory *m, int code, const char *function)
     if (code == CM_BUSY)
         return wait_a_moment();
     if (code != CM_GONE)
-        cm_raise(m, code, function);
+        cm_raise(m->state, code, function);
     else if (m->mapping.closed)
         cm_raise_closed();
     else
@@ -82,18 +82,38 @@ static int collect(void)
 
 /* ---- opening ---- */
 
-static memory *new_memory(state *s)
+enum { ACCESS_READ = 1, ACCESS_COPY = 3 };
+
+static memory *new_memory(PyObject *module, const request *r)
 {
+    state *s = PyModule_GetState(module);
     memory *m = PyObject_New(memory, s->memory_type);
 
     if (m == NULL)
         return NULL;
+    Py_INCREF(module);
+    m->module = module;
     m->state = s;
-    m->mapping = (cm_mapping){.span = &m->first.span, .file = -1, .section = -1, .closed = 1};
+    m->mapping = (cm_mapping){
+        .span = &m->first.span,
+        .offset = r->offset,
+        .prot = r->prot,
+        .flags = r->flags,
+        .anonymous = r->anonymous,
+        .copies = r->copies,
+        .file = -1,
+        .section = -1,
+        .closed = 1,
+    };
     m->first = (node){0};
     m->exports = m->position = 0;
     m->tag = NULL;
     m->tag_text = NULL;
+    m->access = r->access;
+    m->readable = r->readable != 0;
+    m->writable = r->writable != 0;
+    m->tracked = r->track != 0;
+    m->flushes = r->access != ACCESS_READ && r->access != ACCESS_COPY;
     return m;
 }
 
@@ -111,51 +131,41 @@ static int set_tag(memory *m, PyObject *tag)
     return 0;
 }
 
-static int open_mapping(memory *m, cm_file file, Py_ssize_t length, int whole)
+static int open_mapping(memory *m, cm_file file, Py_ssize_t length)
 {
     int track = m->tracked;
-    int code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
+    int code = cm_mapping_open(&m->mapping, file, track, (size_t)length);
 
     if (code > 0 && cm_exhausted(code)) {
         if (collect() == -1)
             return -1;
-        code = cm_mapping_open(&m->mapping, file, track, (size_t)length, whole);
+        code = cm_mapping_open(&m->mapping, file, track, (size_t)length);
     }
     if (code == 0)
         return 0;
-    if (code == CM_SHORT)
-        PyErr_SetString(PyExc_ValueError, "mmap length is greater than file size");
-    else
-        cm_raise(m, code, m->mapping.failed);
+    cm_raise(m->state, code, m->mapping.failed);
     return -1;
 }
 
-/* open_memory(request): see Request in _request.py. */
-PyObject *cm_open_memory(PyObject *module, PyObject *request)
+memory *cm_open(PyObject *module, const request *r, PyObject *tag)
 {
-    memory *m = new_memory(PyModule_GetState(module));
-    Py_ssize_t file, length;
-    int whole, readable, writable, copies, track;
-    PyObject *tag;
-    cm_mapping *mapping;
+    memory *m = new_memory(module, r);
 
-    if (m == NULL)
-        return NULL;
-    mapping = &m->mapping;
-    if (!PyArg_ParseTuple(request, "nnpL(iiippp)pO", &file, &length, &whole, &mapping->offset, &m->access,
-                          &mapping->prot, &mapping->flags, &readable, &writable, &copies, &track, &tag) ||
-        set_tag(m, tag) == -1) {
-        Py_DECREF(m);
-        return NULL;
-    }
-    mapping->copies = copies;
-    mapping->anonymous = file == -1;
-    m->readable = (char)readable;
-    m->writable = (char)writable;
-    m->tracked = (char)track;
-    if (open_mapping(m, file, length, whole) == -1)
+    if (m != NULL && (set_tag(m, tag) == -1 || open_mapping(m, r->file, r->length) == -1))
         Py_CLEAR(m);
-    return (PyObject *)m;
+    return m;
+}
+
+/* open_memory(request) */
+PyObject *cm_open_memory(PyObject *module, PyObject *asked)
+{
+    PyObject *tag;
+    request r;
+
+    if (!PyArg_ParseTuple(asked, "nnL(iiippp)ppO", &r.file, &r.length, &r.offset, &r.access, &r.prot, &r.flags, &r.readable,
+                          &r.writable, &r.copies, &r.track, &r.anonymous, &tag))
+        return NULL;
+    return (PyObject *)cm_open(module, &r, tag);
 }
 
 static void dealloc(PyObject *self)
@@ -173,6 +183,7 @@ static void dealloc(PyObject *self)
     }
     Py_CLEAR(m->tag);
     PyMem_Free(m->tag_text);
+    Py_DECREF(m->module);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
@@ -345,7 +356,7 @@ static int resize_or_wait(memory *m, size_t length, PyObject *objection, node **
         return collect() == -1 ? -1 : 1;
     }
     if (code > 0 && m->mapping.closed) {
-        raise_failure(m, code, m->mapping.failed, 1);
+        raise_failure(m->state, code, m->mapping.failed, 1);
         return -1;
     }
     return cm_answered(m, code, m->mapping.failed);

@@ -15,12 +15,24 @@
 #include "../guard.h"
 #include "../mapping.h"
 
+/* The methods of the class that C answers for plain arguments. */
+enum {
+    METHOD_NEW, METHOD_GETITEM, METHOD_SETITEM, METHOD_DELITEM, METHOD_CONTAINS, METHOD_CLOSED,
+    METHOD_CLOSE, METHOD_READ, METHOD_READ_BYTE, METHOD_READLINE, METHOD_WRITE, METHOD_WRITE_BYTE, METHOD_SEEK, METHOD_TELL,
+    METHOD_SIZE, METHOD_FIND, METHOD_RFIND, METHOD_MOVE, METHOD_FLUSH,
+    METHODS
+};
+
 /* What the module keeps. Pointers are NULL before Python has handed them over, and after the module was cleared. */
 typedef struct {
     PyTypeObject *memory_type, *mmap_type;
-    PyObject *make;             /* Python's __new__, and below its methods of the same names: the meaning of all arguments */
-    PyObject *getitem, *setitem, *delitem;
+    PyObject *meanings[METHODS];     /* Python's methods: what is done with every argument */
+    PyObject *docs[METHODS];         /* texts that the definitions below point into */
+    PyMethodDef definitions[METHODS];
+    PyGetSetDef closed;
     PyObject *failure;          /* makes an exception of an error and a function's name */
+    PyObject *audit;            /* sys.audit; PySys_Audit is in the limited API from 3.13 on */
+    int sync_flags, sync_file;  /* what flush does unless it is told otherwise */
     int quick;                  /* whether plain arguments are answered here; the tests ask for Python's answers too */
     Py_ssize_t long_call;       /* bytes from which on a call runs without the interpreter's lock */
     Py_ssize_t part;            /* bytes that it works on in one go, so that signals and closing threads are served */
@@ -34,7 +46,8 @@ typedef struct node {
 
 typedef struct {
     PyObject_HEAD
-    state *state;               /* the type keeps the module that has it */
+    PyObject *module;           /* keeps the state */
+    state *state;
     cm_mapping mapping;
     node first;
     Py_ssize_t exports;
@@ -42,7 +55,7 @@ typedef struct {
     PyObject *tag;              /* a str, or NULL */
     wchar_t *tag_text;
     int access;
-    char readable, writable, tracked;
+    char readable, writable, tracked, flushes;
 } memory;
 
 /* An object of the class mmap. */
@@ -69,7 +82,18 @@ static inline memory *memory_in(PyObject *self)
 
 extern PyType_Spec cm_memory_spec;
 
-PyObject *cm_open_memory(PyObject *module, PyObject *request);
+/* What is to be mapped: see Request in _request.py. */
+typedef struct {
+    cm_file file;
+    Py_ssize_t length;
+    long long offset;
+    int access, prot, flags;
+    int readable, writable, copies, track, anonymous;
+} request;
+
+/* A `Memory`, or NULL with an exception. */
+memory *cm_open(PyObject *module, const request *r, PyObject *tag);
+PyObject *cm_open_memory(PyObject *module, PyObject *asked);
 
 /* Raises what keeps a map from being asked for its length, accessed or written; -1. */
 int cm_refuse(const memory *m);
@@ -93,7 +117,7 @@ static inline int cm_check_writable(const memory *m)
 
 void cm_raise_closed(void);
 /* Raises OSError for an error; the function is NULL for an access to the memory. */
-void cm_raise(const memory *m, int error, const char *function);
+void cm_raise(const state *s, int error, const char *function);
 
 /* What becomes of a call's answer: 0, it is done; 1, it is to be made again; -1, with an exception. */
 int cm_settle(const memory *m, int code, const char *function);
@@ -120,7 +144,7 @@ static inline int cm_code_of(long long answer)
 {
     if (answer >= CM_ABSENT)
         return 0;
-    return answer < CM_SHORT ? (int)CM_FAILED(answer) : (int)answer;
+    return answer <= CM_FAILED(0) ? (int)CM_FAILED(answer) : (int)answer;
 }
 
 /* Copies between the memory and a buffer, without the interpreter's lock if that is long; -1 with an exception. */
@@ -175,10 +199,77 @@ static inline void cm_let_go(source *s)
         PyBuffer_Release(&s->view);
 }
 
-/* ---- methods.c: the members of Memory ---- */
+/* ---- operations.c ---- */
+
+/* A start or an end of a search. */
+typedef struct {
+    Py_ssize_t number;
+    int given;
+} limit;
+
+PyObject *cm_read(memory *m, Py_ssize_t wanted);
+PyObject *cm_read_byte(memory *m);
+PyObject *cm_readline(memory *m);
+PyObject *cm_write(memory *m, PyObject *data);
+PyObject *cm_write_byte(memory *m, unsigned char octet);
+PyObject *cm_move_within(memory *m, Py_ssize_t target, Py_ssize_t start, Py_ssize_t count);
+PyObject *cm_seek(memory *m, Py_ssize_t distance, Py_ssize_t whence);
+PyObject *cm_tell(memory *m);
+PyObject *cm_size(memory *m);
+PyObject *cm_flush(memory *m, Py_ssize_t start, Py_ssize_t count);
+
+/* The range lies within the memory, or the call says that it is gone. */
+PyObject *cm_sync_range(memory *m, Py_ssize_t start, Py_ssize_t count, int flags, int with_file);
+
+/* A position, CM_ABSENT, or less with an exception. */
+ptrdiff_t cm_search(memory *m, PyObject *needle, limit start, limit end, int backwards);
+
+static inline PyObject *cm_position(ptrdiff_t found)
+{
+    return found < CM_ABSENT ? NULL : PyLong_FromSsize_t(found);
+}
+
+static inline PyObject *cm_none_or_error(int result)
+{
+    if (result == -1)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- members.c: the members of Memory ---- */
 
 extern PyMethodDef cm_memory_methods[];
 extern PyGetSetDef cm_memory_attributes[];
+
+/* ---- request_unix.c, request_windows.c ---- */
+
+/* The constructor's arguments as a request, if they are plain and Python has nothing against them: 1, else 0. The file is
+ * as the user has named it. */
+int cm_plain_request(PyObject *arguments, PyObject *keywords, request *r);
+
+/* ---- methods.c: the methods of the class mmap that are answered in C ---- */
+
+/* Their names in Python, and what the class has for them. */
+extern const PyMethodDef cm_methods[METHODS];
+
+/* Gives the class its methods, once the state has what Python's are; -1 with an exception. */
+int cm_add_methods(state *s, PyObject *texts);
+
+/* Python's method, with an object of the class and other arguments; the same with all of them. */
+PyObject *cm_ask(PyObject *self, int method, PyObject *const *arguments, Py_ssize_t count);
+PyObject *cm_call(const state *s, int method, PyObject *all, PyObject *keywords);
+
+/* A plain int that is a C ssize_t: 1, else 0. */
+static inline int cm_is_size(PyObject *value, Py_ssize_t *size)
+{
+    if (!PyLong_CheckExact(value))
+        return 0;
+    *size = PyLong_AsSsize_t(value);
+    if (*size != -1 || !PyErr_Occurred())
+        return 1;
+    PyErr_Clear();
+    return 0;
+}
 
 /* ---- items.c: the class mmap, its indices and slices ---- */
 

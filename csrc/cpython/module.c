@@ -29,19 +29,25 @@ static void replace(PyObject **place, PyObject *value)
     Py_XDECREF(before);
 }
 
-/* hand_over(make, getitem, setitem, delitem, failure) */
-static PyObject *hand_over(PyObject *module, PyObject *const *given, Py_ssize_t count)
+/* hand_over(functions, texts, failure, audit, sync_flags, sync_file): Python's methods by name, and what the class's own
+ * say of themselves. */
+static PyObject *hand_over(PyObject *module, PyObject *given)
 {
     state *s = state_in(module);
-    PyObject **places[] = {&s->make, &s->getitem, &s->setitem, &s->delitem, &s->failure};
+    PyObject *functions, *texts, *failure, *audit, *function;
 
-    if (count != 5) {
-        PyErr_SetString(PyExc_TypeError, "hand_over() takes 5 arguments");
+    if (!PyArg_ParseTuple(given, "O!O!OOip", &PyDict_Type, &functions, &PyDict_Type, &texts, &failure, &audit,
+                          &s->sync_flags, &s->sync_file))
         return NULL;
+    for (int method = 0; method < METHODS; method++) {
+        function = PyDict_GetItemString(functions, cm_methods[method].ml_name);
+        if (function == NULL)
+            return PyErr_Format(PyExc_KeyError, "no %s", cm_methods[method].ml_name);
+        replace(&s->meanings[method], function);
     }
-    for (int i = 0; i < 5; i++)
-        replace(places[i], given[i]);
-    Py_RETURN_NONE;
+    replace(&s->failure, failure);
+    replace(&s->audit, audit);
+    return cm_none_or_error(cm_add_methods(s, texts));
 }
 
 /* tune(long, part, quick): for the tests. */
@@ -67,7 +73,7 @@ static PyMethodDef functions[] = {
     {"open_memory", cm_open_memory, METH_O, NULL},
     {"new", (PyCFunction)(void (*)(void))cm_new_holder, METH_FASTCALL, NULL},
     {"memory_of", memory_of, METH_O, NULL},
-    {"hand_over", (PyCFunction)(void (*)(void))hand_over, METH_FASTCALL, NULL},
+    {"hand_over", hand_over, METH_VARARGS, NULL},
     {"tune", tune, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -108,11 +114,10 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(s->memory_type);
     Py_VISIT(s->mmap_type);
-    Py_VISIT(s->make);
-    Py_VISIT(s->getitem);
-    Py_VISIT(s->setitem);
-    Py_VISIT(s->delitem);
+    for (int method = 0; method < METHODS; method++)
+        Py_VISIT(s->meanings[method]);
     Py_VISIT(s->failure);
+    Py_VISIT(s->audit);
     return 0;
 }
 
@@ -122,17 +127,21 @@ static int clear(PyObject *module)
 
     Py_CLEAR(s->memory_type);
     Py_CLEAR(s->mmap_type);
-    Py_CLEAR(s->make);
-    Py_CLEAR(s->getitem);
-    Py_CLEAR(s->setitem);
-    Py_CLEAR(s->delitem);
+    for (int method = 0; method < METHODS; method++)
+        Py_CLEAR(s->meanings[method]);
     Py_CLEAR(s->failure);
+    Py_CLEAR(s->audit);
     return 0;
 }
 
+/* The texts last as long as the definitions that point into them. */
 static void release(void *module)
 {
+    state *s = state_in(module);
+
     clear(module);
+    for (int method = 0; method < METHODS; method++)
+        Py_CLEAR(s->docs[method]);
 }
 
 static PyModuleDef_Slot slots[] = {

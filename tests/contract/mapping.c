@@ -273,6 +273,26 @@ void *WRAPPED(mmap)(void *address, size_t length, int prot, int flags, int descr
     return REAL(mmap)(address, length, prot, flags, descriptor, offset);
 }
 
+int __real_cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+int __wrap_cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+int __wrap_cm_around_forks(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    return fails() ? fault.error : __real_cm_around_forks(before, in_parent, in_child);
+}
+
+/* The last file that was synchronised, and how many of the calls above had come before. */
+static cm_file synchronised;
+static int calls_before;
+
+int __real_cm_sync_file(cm_file file);
+int __wrap_cm_sync_file(cm_file file);
+int __wrap_cm_sync_file(cm_file file)
+{
+    synchronised = file;
+    calls_before = fault.calls;
+    return __real_cm_sync_file(file);
+}
+
 int __real_munmap(void *address, size_t length);
 int __wrap_munmap(void *address, size_t length);
 int __wrap_munmap(void *address, size_t length)
@@ -463,7 +483,7 @@ static void advise_a_part(void)
 
 static int open_mapping(void)
 {
-    return cm_mapping_open(&now.m, now.file, 1, now.length, now.kind->file && !now.kind->part);
+    return cm_mapping_open(&now.m, now.file, 1, now.kind->file && !now.kind->part ? 0 : now.length);
 }
 
 static void prepare(const kind *k, const manner *how)
@@ -793,7 +813,7 @@ static void a_map_without_the_file_s_name_holds_none(void)
     const manner plain = {0, 0, 0};
 
     prepare(&kinds[0], &plain);
-    CHECK(cm_mapping_open(&now.m, now.file, 0, now.length, 1) == 0);
+    CHECK(cm_mapping_open(&now.m, now.file, 0, 0) == 0);
     CHECK(now.m.file == -1);
     CHECK(cm_run_load(&now.m, 0, now.length, found) == 0);
     CHECK(memcmp(found, in_memory, now.length) == 0);
@@ -833,26 +853,71 @@ static void bare_addresses_are_never_given_back(void)
     check_closed();
 }
 
-static void a_file_that_has_become_shorter_is_refused(void)
+/* What an open answers of a file of so many bytes, from an offset on. */
+static void check_refusal(long long size, long long offset, size_t length, int answer)
 {
     const manner plain = {0, 0, 0};
-    int error;
 
     prepare(&kinds[0], &plain);
-    CHECK(cm_truncate(now.file, 10) == 0);
-    error = cm_mapping_open(&now.m, now.file, 1, now.length, 1);
-#if defined(_WIN32)
-    CHECK(error == ERROR_ACCESS_DENIED);
-#else
-    CHECK(error == CM_SHORT);
-#endif
-    CHECK(size_of(now.file) == 10);
+    CHECK(cm_truncate(now.file, size) == 0);
+    now.m.offset = offset;
+    CHECK(cm_mapping_open(&now.m, now.file, 1, length) == answer);
+    CHECK(size_of(now.file) == size);
     check_closed();
+}
+
+static void what_the_file_does_not_have_is_refused(void)
+{
+    check_refusal(0, 0, 0, CM_EMPTY);
+    check_refusal(10, granule(), 0, CM_BEYOND);
+    check_refusal(granule(), granule(), 0, CM_BEYOND);
+#if !defined(_WIN32)
+    check_refusal(10, 0, 11, CM_SHORT);
+    check_refusal(10, granule(), 1, CM_SHORT);
+    check_refusal(granule(), 1, 1, EINVAL);
+#else
+    check_refusal(granule(), 1, 2 * granule(), ERROR_MAPPED_ALIGNMENT);
+    check_refusal(granule(), LLONG_MAX - granule() + 1, 2 * granule(), ERROR_INVALID_PARAMETER);
+#endif
 }
 
 /* ---- failures ---- */
 
 #if defined(FAILING)
+
+#if !defined(_WIN32)
+/* The first test, as forks are watched from the first open on that succeeds. */
+static void nothing_is_opened_unless_forks_are_watched(void)
+{
+    const manner plain = {0, 0, 0};
+
+    prepare(&kinds[0], &plain);
+    fault.calls = 0;
+    fault.number = 1;
+    fault.error = ENOMEM;
+    CHECK(open_mapping() == ENOMEM);
+    CHECK(strcmp(now.m.failed, "cm_around_forks") == 0);
+    fault.number = NONE;
+    check_closed();
+}
+
+/* But for the name that it is given. */
+static void a_file_is_synchronised_before_anything_else(void)
+{
+    const manner plain = {0, 0, 0};
+
+    for (int k = 0; k < KINDS && !broken; k++) {
+        prepare(&kinds[k], &plain);
+        synchronised = -1;
+        fault.calls = 0;
+        CHECK(open_mapping() == 0);
+        CHECK(synchronised == now.file);
+        CHECK(now.file == -1 || calls_before == 1);
+        write_memory();
+        end();
+    }
+}
+#endif
 
 #if defined(_WIN32)
 static const int errors[] = {ERROR_NOT_ENOUGH_MEMORY};
@@ -1209,7 +1274,7 @@ static int open_other(void)
 {
     other_span = (cm_span){{NULL, 0}, 0, 0, 0, 0};
     other = (cm_mapping){.span = &other_span, .tag = TAG, .prot = CM_WRITE, .anonymous = 1};
-    return cm_mapping_open(&other, -1, 1, 100, 0);
+    return cm_mapping_open(&other, -1, 1, 100);
 }
 
 static void close_other(void)
@@ -1301,7 +1366,7 @@ static void a_file_under_another_view_keeps_its_length(void)
 
     begin(&kinds[0], &plain_manner);
     second = (cm_mapping){.span = &span, .prot = CM_WRITE};
-    CHECK(cm_mapping_open(&second, now.file, 0, now.length, 1) == 0);
+    CHECK(cm_mapping_open(&second, now.file, 0, 0) == 0);
     CHECK(resize(100) == IN_USE);
     check_contents();
     CHECK(cm_mapping_close(&second) == 0);
@@ -1313,7 +1378,7 @@ static void opening_makes_a_file_longer(void)
 {
     prepare(&kinds[0], &plain_manner);
     now.length = file_size + granule();
-    CHECK(cm_mapping_open(&now.m, now.file, 1, now.length, 0) == 0);
+    CHECK(cm_mapping_open(&now.m, now.file, 1, now.length) == 0);
     file_size = now.length;
     memset(in_memory + now.length - granule(), 0, granule());
     check_contents();
@@ -1440,6 +1505,9 @@ static void who_takes_the_tag_meanwhile_keeps_it(void)
 /* ---- all of them ---- */
 
 static const test tests[] = {
+#if defined(FAILING) && !defined(_WIN32)
+    TEST(nothing_is_opened_unless_forks_are_watched),
+#endif
     TEST(resize_keeps_what_fits),
     TEST(resize_may_be_repeated),
     TEST(writes_go_where_they_should_after_a_resize),
@@ -1448,7 +1516,7 @@ static const test tests[] = {
     TEST(a_map_without_the_file_s_name_holds_none),
     TEST(what_is_dropped_is_ended_by_the_destructors),
     TEST(bare_addresses_are_never_given_back),
-    TEST(a_file_that_has_become_shorter_is_refused),
+    TEST(what_the_file_does_not_have_is_refused),
 #if defined(FAILING)
     TEST(an_open_that_fails_leaves_nothing),
     TEST(a_close_that_fails_changes_nothing),
@@ -1456,6 +1524,7 @@ static const test tests[] = {
     TEST(who_waits_keeps_new_calls_out_for_a_while),
     TEST(nobody_enters_while_the_mapping_is_resized),
 #if !defined(_WIN32)
+    TEST(a_file_is_synchronised_before_anything_else),
     TEST(a_forked_child_has_none_of_its_parent_s_calls),
 #endif
 #endif
