@@ -11,6 +11,7 @@ import pytest
 from _faults import Faulty, needs_faults
 from _files import PAGE, SIZE, SSIZE_MAX, Index
 from _needs import constant, needs
+from conftest import tuned
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +71,18 @@ class TestMove:
             assert m.move(Index(dest), src, Index(count)) is None
             assert m[:] == model
             assert m.tell() == 80
+
+    @given(dest=st.integers(0, 40), src=st.integers(0, 40), count=st.integers(0, 40), part=st.integers(1, 50))
+    def test_a_long_one_is_made_in_parts(
+        self, ours: ModuleType, dest: int, src: int, count: int, part: int
+    ) -> None:
+        text = bytes(range(80))
+        model = bytearray(text)
+        model[dest : dest + count] = text[src : src + count]
+        with tuned(long=2, part=part), ours.mmap(-1, 80) as m:
+            m[:] = text
+            m.move(dest, src, count)
+            assert m[:] == model
 
     def test_whole_map_may_be_moved_onto_itself(self, m: Any, path: Path) -> None:
         m.move(0, 0, SIZE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _files import PAGE, SSIZE_MAX, Index
+from conftest import tuned
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,17 @@ class TestReading:
             m.write(text)
             assert m[1 : 1 + length] == text[1 : 1 + length]
             assert m[1 : 1 + length : 3] == text[1 : 1 + length : 3]
+
+    @pytest.mark.parametrize("step", [1, 2, 3, 50, -1, -2, -7])
+    @pytest.mark.parametrize("part", [1, 2, 7, 100])
+    def test_long_slices_are_read_and_written_in_parts(self, ours: ModuleType, step: int, part: int) -> None:
+        model = bytearray(TEXT)
+        key = slice(250, 3, step) if step < 0 else slice(3, 250, step)
+        with tuned(long=2, part=part), ours.mmap(-1, 256) as m:
+            m[:] = TEXT
+            assert m[key] == TEXT[key]
+            m[key] = model[key] = TEXT[: len(TEXT[key])]
+            assert m[:] == model
 
     @pytest.mark.parametrize("key", [slice(1, 5), slice(None, None, 2), slice(0, 2 * MEBIBYTE), 7], ids=repr)
     def test_reading_leaves_the_position(self, numbered: Any, key: Any) -> None:

@@ -391,7 +391,7 @@ class TestALongCall:
         def work() -> None:
             answer, m = self.during_a_find(lambda m: m.resize(PAGE), self.LENGTH)
             assert len(m) == PAGE
-            assert answer == -1
+            assert answer == -1 or str(answer) == RESIZED
             m.close()
 
         in_child(work)

@@ -49,9 +49,10 @@ PyObject *cm_octet(memory *m, Py_ssize_t index)
 static PyObject *single(memory *m, Py_ssize_t index)
 {
     int octet = octet_at(m, index);
-    char byte = (char)octet;
+    PyObject *byte = octet == -1 ? NULL : m->state->bytes[octet];
 
-    return octet == -1 ? NULL : PyBytes_FromStringAndSize(&byte, 1);
+    Py_XINCREF(byte);
+    return byte;
 }
 
 static int write_octet(memory *m, Py_ssize_t index, unsigned char octet)
@@ -112,33 +113,40 @@ static void adjust(range *r, Py_ssize_t length)
     r->count = PySlice_AdjustIndices(length, &r->start, &r->stop, r->step);
 }
 
+/* Where the part of a slice begins that has so many bytes of it before. */
+static size_t place_in(const range *r, Py_ssize_t before)
+{
+    return (size_t)r->start + (size_t)before * (size_t)r->step;
+}
+
 static PyObject *gather(memory *m, const range *r)
 {
     PyObject *result = PyBytes_FromStringAndSize(NULL, r->count);
     unsigned char *target = result == NULL ? NULL : (unsigned char *)PyBytes_AsString(result);
-    int done;
+    int code;
 
     if (result == NULL || r->count == 0)
         return result;
     if (r->count < m->state->long_call)
-        done = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
+        code = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
                            NULL);
     else
-        RUN(m, done, cm_run_gather(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, target), NULL);
-    if (done == -1)
+        RUN_PARTS(m, code, r->count,
+                  cm_run_gather(&m->mapping, place_in(r, done), r->step, (size_t)bytes, target + done));
+    if (code == -1)
         Py_CLEAR(result);
     return result;
 }
 
 static int scatter(memory *m, const range *r, const unsigned char *data)
 {
-    int done;
+    int result;
 
     if (r->count < m->state->long_call)
         return cm_answered(
             m, cm_scatter(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, data), NULL);
-    RUN(m, done, cm_run_scatter(&m->mapping, (size_t)r->start, r->step, (size_t)r->count, data), NULL);
-    return done;
+    RUN_PARTS(m, result, r->count, cm_run_scatter(&m->mapping, place_in(r, done), r->step, (size_t)bytes, data + done));
+    return result;
 }
 
 /* Reading a slice may run an __index__, which may close or resize the map: the length is looked at afterwards. */

@@ -235,33 +235,38 @@ int cm_take_buffer(PyObject *object, source *s)
 
 /* ---- accesses ---- */
 
-/* The part of a long copy that begins at a byte of it. */
-static size_t part_from(const memory *m, Py_ssize_t done, Py_ssize_t count)
+/* Bytes of the first part and of the least, milliseconds of a short one and of a long one. */
+enum { FIRST_PART = 1 << 22, LEAST_PART = 1 << 16, SHORT = 4, LONG = 16 };
+
+int cm_next_part(const memory *m, pace *p)
 {
-    return (size_t)(count - done < m->state->part ? count - done : m->state->part);
+    uint32_t now = cm_clock() | 1;
+    uint32_t taken = now - p->began;
+    Py_ssize_t most = m->state->part;
+
+    if (p->began == 0)
+        p->bytes = most < FIRST_PART ? most : FIRST_PART;
+    else if (taken <= SHORT && p->bytes <= most / 2)
+        p->bytes *= 2;
+    else if (taken >= LONG && p->bytes >= 2 * LEAST_PART)
+        p->bytes /= 2;
+    p->began = now;
+    return PyErr_CheckSignals();
 }
 
 int cm_read_long(memory *m, Py_ssize_t start, unsigned char *target, Py_ssize_t count)
 {
-    int result = 0;
+    int result;
 
-    for (Py_ssize_t done = 0; result == 0 && done < count; done += m->state->part) {
-        RUN(m, result, cm_run_load(&m->mapping, (size_t)(start + done), part_from(m, done, count), target + done), NULL);
-        if (result == 0)
-            result = PyErr_CheckSignals();
-    }
+    RUN_PARTS(m, result, count, cm_run_load(&m->mapping, (size_t)(start + done), (size_t)bytes, target + done));
     return result;
 }
 
 int cm_write_long(memory *m, Py_ssize_t start, const unsigned char *data, Py_ssize_t count)
 {
-    int result = 0;
+    int result;
 
-    for (Py_ssize_t done = 0; result == 0 && done < count; done += m->state->part) {
-        RUN(m, result, cm_run_store(&m->mapping, (size_t)(start + done), data + done, part_from(m, done, count)), NULL);
-        if (result == 0)
-            result = PyErr_CheckSignals();
-    }
+    RUN_PARTS(m, result, count, cm_run_store(&m->mapping, (size_t)(start + done), data + done, (size_t)bytes));
     return result;
 }
 

@@ -30,12 +30,13 @@ typedef struct {
     PyObject *docs[METHODS];         /* texts that the definitions below point into */
     PyMethodDef definitions[METHODS];
     PyGetSetDef closed;
+    PyObject *bytes[256];       /* of length 1, which iteration gives out */
     PyObject *failure;          /* makes an exception of an error and a function's name */
     PyObject *audit;            /* sys.audit; PySys_Audit is in the limited API from 3.13 on */
     int sync_flags, sync_file;  /* what flush does unless it is told otherwise */
     int quick;                  /* whether plain arguments are answered here; the tests ask for Python's answers too */
     Py_ssize_t long_call;       /* bytes from which on a call runs without the interpreter's lock */
-    Py_ssize_t part;            /* bytes that it works on in one go, so that signals and closing threads are served */
+    Py_ssize_t part;            /* bytes that it works on in one go at most */
 } state;
 
 /* One range of addresses. Those that were replaced and may be in somebody's hands stay until the object dies. */
@@ -127,17 +128,47 @@ static inline int cm_answered(const memory *m, int code, const char *function)
     return code == 0 ? 0 : cm_settle(m, code, function);
 }
 
-/* Makes a counted call without the interpreter's lock, again while somebody waits to close or resize. `done` becomes 0, or
- * -1 with an exception. */
-#define RUN(m, done, call, function)                    \
+/* Makes a counted call without the interpreter's lock, again while somebody waits to close or resize. `result` becomes 0,
+ * or -1 with an exception. */
+#define RUN(m, result, call, function)                  \
     do {                                                \
         int code;                                       \
                                                         \
         Py_BEGIN_ALLOW_THREADS                          \
         code = (call);                                  \
         Py_END_ALLOW_THREADS                            \
-        done = cm_answered(m, code, function);          \
-    } while (done == 1)
+        result = cm_answered(m, code, function);        \
+    } while (result == 1)
+
+/* Long work goes in parts, so that signals and closing threads are served in between. A part takes some milliseconds,
+ * whatever the memory's speed: to ask for the interpreter's lock more often costs a busy program the more time. */
+typedef struct {
+    Py_ssize_t bytes;           /* of the next part */
+    uint32_t began;             /* by cm_clock; 0: not yet */
+} pace;
+
+/* A first part that is short, as most ways to what is sought are, so that no lock is let go; parts overlap by as much. */
+static inline pace cm_under_the_lock(const memory *m, Py_ssize_t overlap)
+{
+    return (pace){m->state->long_call - 1 - overlap, 0};
+}
+
+/* Before a part without the lock: -1 with the exception of a signal handler. */
+int cm_next_part(const memory *m, pace *p);
+
+/* Makes a counted call for each part of count bytes: `done` of them are behind, `bytes` are its own. */
+#define RUN_PARTS(m, result, count, call)                                                       \
+    do {                                                                                        \
+        pace p = {0, 0};                                                                        \
+        Py_ssize_t done = 0, bytes;                                                             \
+                                                                                                \
+        for (result = 0; result == 0 && done < (count); done += bytes) {                        \
+            result = cm_next_part(m, &p);                                                       \
+            bytes = (count) - done < p.bytes ? (count) - done : p.bytes;                        \
+            if (result == 0)                                                                    \
+                RUN(m, result, call, NULL);                                                     \
+        }                                                                                       \
+    } while (0)
 
 /* The code of an answer that is a position, or the length of a file. */
 static inline int cm_code_of(long long answer)

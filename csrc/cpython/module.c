@@ -93,6 +93,18 @@ static void forbid_construction(PyTypeObject *type)
 #endif
 }
 
+static int make_bytes(state *s)
+{
+    for (int octet = 0; octet < 256; octet++) {
+        char byte = (char)octet;
+
+        s->bytes[octet] = PyBytes_FromStringAndSize(&byte, 1);
+        if (s->bytes[octet] == NULL)
+            return -1;
+    }
+    return 0;
+}
+
 static int execute(PyObject *module)
 {
     state *s = state_in(module);
@@ -102,7 +114,7 @@ static int execute(PyObject *module)
     s->quick = 1;
     s->memory_type = add_type(module, &cm_memory_spec);
     s->mmap_type = add_type(module, &cm_mmap_spec);
-    if (s->memory_type == NULL || s->mmap_type == NULL)
+    if (s->memory_type == NULL || s->mmap_type == NULL || make_bytes(s) == -1)
         return -1;
     forbid_construction(s->memory_type);
     return PyObject_SetAttrString(module, "mmap", (PyObject *)s->mmap_type);
@@ -134,7 +146,7 @@ static int clear(PyObject *module)
     return 0;
 }
 
-/* The texts last as long as the definitions that point into them. */
+/* The texts last as long as the definitions that point into them, the bytes as any map. */
 static void release(void *module)
 {
     state *s = state_in(module);
@@ -142,6 +154,8 @@ static void release(void *module)
     clear(module);
     for (int method = 0; method < METHODS; method++)
         Py_CLEAR(s->docs[method]);
+    for (int octet = 0; octet < 256; octet++)
+        Py_CLEAR(s->bytes[octet]);
 }
 
 static PyModuleDef_Slot slots[] = {

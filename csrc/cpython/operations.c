@@ -66,8 +66,6 @@ static Py_ssize_t line_end_in(memory *m, Py_ssize_t start, Py_ssize_t end)
         done = cm_answered(m, cm_code_of(found), NULL);
     } else {
         RUN(m, done, cm_code_of(found = cm_run_line_end(&m->mapping, start, end)), NULL);
-        if (done == 0)
-            done = PyErr_CheckSignals();
     }
     return done == -1 ? -1 : found;
 }
@@ -85,16 +83,16 @@ static int ends_line(memory *m, Py_ssize_t position, Py_ssize_t end)
 /* The same in parts. The first one is short, as a line is, and searched under the lock. */
 static Py_ssize_t line_end(memory *m, Py_ssize_t start, Py_ssize_t end)
 {
-    Py_ssize_t part = m->state->long_call - 1;
+    pace p = cm_under_the_lock(m, 0);
     Py_ssize_t stop, found;
     int ends;
 
-    for (;; start = stop, part = m->state->part) {
-        stop = end - start > part ? start + part : end;
+    for (;; start = stop) {
+        stop = end - start > p.bytes ? start + p.bytes : end;
         found = line_end_in(m, start, stop);
         if (found < stop || stop == end)
             return found;
-        ends = ends_line(m, stop, end);
+        ends = cm_next_part(m, &p) == -1 ? -1 : ends_line(m, stop, end);
         if (ends != 0)
             return ends == -1 ? -1 : stop;
     }
@@ -176,12 +174,19 @@ PyObject *cm_write_byte(memory *m, unsigned char octet)
     Py_RETURN_NONE;
 }
 
+/* A part of a move, which begins at the end if that is what the target would overwrite. */
+static int move_part(memory *m, Py_ssize_t target, Py_ssize_t start, Py_ssize_t left, Py_ssize_t done, Py_ssize_t bytes)
+{
+    Py_ssize_t before = target > start ? left - bytes : done;
+
+    return cm_run_move(&m->mapping, (size_t)(target + before), (size_t)(start + before), (size_t)bytes);
+}
+
 PyObject *cm_move_within(memory *m, Py_ssize_t target, Py_ssize_t start, Py_ssize_t count)
 {
     Py_ssize_t length = writable_length(m);
     Py_ssize_t room = count < 0 ? -1 : length - count;
-    size_t to = (size_t)target, from = (size_t)start, number = (size_t)count;
-    int done;
+    int result;
 
     if (length == -1)
         return NULL;
@@ -190,10 +195,10 @@ PyObject *cm_move_within(memory *m, Py_ssize_t target, Py_ssize_t start, Py_ssiz
         return NULL;
     }
     if (count < m->state->long_call)
-        done = cm_answered(m, cm_move(m->mapping.span->range.base, to, from, number), NULL);
+        result = cm_answered(m, cm_move(m->mapping.span->range.base, (size_t)target, (size_t)start, (size_t)count), NULL);
     else
-        RUN(m, done, cm_run_move(&m->mapping, to, from, number), NULL);
-    return cm_none_or_error(done);
+        RUN_PARTS(m, result, count, move_part(m, target, start, count - done, done, bytes));
+    return cm_none_or_error(result);
 }
 
 /* ---- the position ---- */
@@ -309,7 +314,7 @@ static int search_part(memory *m, query *q, Py_ssize_t start, Py_ssize_t end, pt
     if (keep_needle(q) == -1)
         return -1;
     RUN(m, done, cm_code_of(*found = cm_run_find(&m->mapping, from, to, q->needle.data, count, q->backwards)), NULL);
-    return done == -1 ? -1 : PyErr_CheckSignals();
+    return done;
 }
 
 /* Searches in parts, which overlap by what a match may straddle; less than CM_ABSENT with an exception. The first part is
@@ -317,12 +322,12 @@ static int search_part(memory *m, query *q, Py_ssize_t start, Py_ssize_t end, pt
 static ptrdiff_t search(memory *m, query *q)
 {
     Py_ssize_t overlap = q->needle.count - 1;
-    Py_ssize_t part = m->state->long_call - 1;
     Py_ssize_t start = q->start, end = q->end;
     ptrdiff_t found = CM_ABSENT;
+    pace p = cm_under_the_lock(m, overlap);
 
     while (end - start > overlap) {
-        Py_ssize_t bytes = part > 2 * overlap ? part : 2 * overlap + 1;
+        Py_ssize_t bytes = (p.bytes > overlap ? p.bytes : overlap + 1) + overlap;
         Py_ssize_t from = start, to = end;
 
         if (end - start > bytes) {
@@ -339,7 +344,8 @@ static ptrdiff_t search(memory *m, query *q)
             end = from + overlap;
         else
             start = to - overlap;
-        part = m->state->part;
+        if (cm_next_part(m, &p) == -1)
+            return CM_GONE;
         if (m->mapping.closed || m->mapping.span->length < q->end)
             return cm_answered(m, CM_GONE, NULL), CM_GONE;
     }
