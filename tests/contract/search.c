@@ -382,6 +382,37 @@ static void costly_texts_agree(void)
     }
 }
 
+/* Whether a needle of one letter is found at each place of a text, after what is costly. */
+static int agrees_at_each_place(unsigned char *text, size_t length, size_t count)
+{
+    unsigned char before[LONGEST_NEEDLE];
+    const query q = {text, length, needle_memory, count};
+    int well = 1;
+
+    memset(needle_memory, 'a', count);
+    for (size_t place = 0; place + count <= length && well; place++) {
+        memcpy(before, text + place, count);
+        memcpy(text + place, needle_memory, count);
+        well = all_agree(&q);
+        memcpy(text + place, before, count);
+    }
+    return well;
+}
+
+/* Somewhere the search goes over to Two-Way, and nothing is lost there. */
+static void needle_is_found_where_two_way_begins(void)
+{
+    enum { LENGTH = 3000, COUNT = 140 };
+    static unsigned char text[LENGTH];
+
+    for (int round = 0; round < 5; round++) {
+        memset(text, 'a', LENGTH);
+        for (size_t i = chance(COUNT); i < LENGTH; i += COUNT / 2 + chance(COUNT / 2))
+            text[i] = 'b';
+        CHECK(agrees_at_each_place(text, LENGTH, COUNT - 20 * (size_t)round));
+    }
+}
+
 /* `as` of the letter a, then a b, then `more` of a. */
 static size_t a_b_a(unsigned char *needle, size_t as, size_t more)
 {
@@ -509,6 +540,7 @@ static const test tests[] = {
     TEST(words_of_two_letters_agree),
     TEST(repetitive_texts_agree),
     TEST(costly_texts_agree),
+    TEST(needle_is_found_where_two_way_begins),
     TEST(needles_of_one_letter_with_a_fault_agree),
     TEST(words_of_fibonacci_agree),
     TEST(text_and_needle_may_change_meanwhile),
