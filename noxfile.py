@@ -313,7 +313,7 @@ def compile_for(session: nox.Session, target: str) -> None:
     """Compiles for a target: a warning is an error, and so is a name of the module that its headers lack."""
     session.log(f"== {target}")
     processor, system = target.split("-")[:2]
-    tests = ["mapping.c"] if system == "windows" else ["contract.c", "mapping.c"]
+    tests = ["mapping.c"] if system == "windows" else ["contract.c", "search.c", "mapping.c"]
     # Not to os.devnull, beside which zig leaves an object for Windows in the working directory.
     output = str(Path(session.create_tmp()).resolve() / "object")
     for source in [*c_sources(target), *(str(CONTRACT / test) for test in tests)]:
@@ -327,12 +327,13 @@ def failing(calls: list[str]) -> list[str]:
 
 
 def run_contract(session: nox.Session, name: str, compiler: list[str], emulator: list[str]) -> None:
-    """Builds and runs the contract's test."""
-    session.log(f"== contract, {name}")
-    program = str(Path(session.create_tmp()).resolve() / f"contract-{name}")
-    sources = [*c_sources("unix"), str(CONTRACT / "contract.c")]
-    session.run(*compiler, *CROSS_FLAGS, *sources, "-o", program, external=True)
-    session.run(*emulator, program, *(["--emulated"] if emulator else []), external=True)
+    """Builds and runs the tests of the contract and of its search."""
+    for test in ["contract", "search"]:
+        session.log(f"== {test}, {name}")
+        program = str(Path(session.create_tmp()).resolve() / f"{test}-{name}")
+        sources = [*c_sources("unix"), str(CONTRACT / f"{test}.c")]
+        session.run(*compiler, *CROSS_FLAGS, *sources, "-o", program, external=True)
+        session.run(*emulator, program, *(["--emulated"] if emulator else []), external=True)
 
 
 def run_mapping(session: nox.Session, name: str, flags: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import itertools
+import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -235,13 +236,13 @@ def periodic(count: int) -> list[bytes]:
 
 
 def costly(needle: bytes) -> bytes:
-    """A text where the first and the last byte fit so often that the search turns to Two-Way."""
+    """A text where the first and the last byte fit so often that the search asks for others instead."""
     gap = max(len(needle) - 1, 1)
     return (needle[:1] * gap + needle[-1:] * gap) * (20_000 // (2 * gap) + 1)
 
 
 class TestManyFalseCandidates:
-    """Two-Way, in both directions: `costly` texts lie before and after what is searched."""
+    """`costly` texts lie before and after what is searched, so that it is met from either end with other bytes."""
 
     @pytest.mark.parametrize("count", [40, 80, 600])
     @pytest.mark.parametrize("which", range(8))
@@ -259,6 +260,21 @@ class TestManyFalseCandidates:
                 with mapped(ours, text) as m:
                     assert answers(m, needle) == expected(text, needle)
                     assert answers(m, needle, 3, -3) == expected(text, needle, 3, -3)
+
+    @pytest.mark.parametrize("count", [40, 150, 280])
+    def test_needle_is_found_where_whatever_is_asked_for_fits(self, ours: ModuleType, count: int) -> None:
+        """Nearly all is one letter, so that the search turns to Two-Way."""
+        chances = random.Random(count)
+        text = bytearray(b"a" * 60_000)
+        for place in range(0, len(text) - 20, 20):
+            text[place + chances.randrange(20)] = ord("b")
+        for place in (0, 30_000, len(text) - count):
+            for needle in (b"a" * count, b"a" * (count // 2) + b"b" + b"a" * (count // 2)):
+                there = bytes(text[:place] + needle + text[place + len(needle) :])
+                for whole in (bytes(text), there):
+                    with mapped(ours, whole) as m:
+                        assert answers(m, needle) == expected(whole, needle)
+                        assert answers(m, needle + b"c") == (-1, -1)
 
     @pytest.mark.parametrize("count", range(2, 9))
     def test_every_short_needle_is_found(self, ours: ModuleType, count: int) -> None:

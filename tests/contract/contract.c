@@ -12,6 +12,7 @@
 #include "cffimmap.h"
 
 #include "checks.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,13 +30,6 @@
 #define GIB (1024LL * 1024 * 1024)
 
 /* ---- what the system is asked ---- */
-
-enum { READ_WRITE = PROT_READ | PROT_WRITE, PRIVATE_MEMORY = MAP_PRIVATE | MAP_ANON };
-
-static size_t page_size(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
 
 typedef char file_name[4096];
 
@@ -108,17 +102,6 @@ static int lettered_file(int pages)
     if (ftruncate(descriptor, (off_t)pages * (off_t)page_size()) == -1)
         give_up("ftruncate");
     return descriptor;
-}
-
-/* Memory between two pages that nobody may touch. */
-static unsigned char *fenced(size_t pages)
-{
-    size_t page = page_size();
-    unsigned char *whole = mmap(NULL, (pages + 2) * page, PROT_NONE, PRIVATE_MEMORY, -1, 0);
-
-    if (whole == MAP_FAILED || mprotect(whole + page, pages * page, READ_WRITE) == -1)
-        give_up("mmap");
-    return whole + page;
 }
 
 /* Whether what a child process writes there is seen here. */
@@ -231,23 +214,6 @@ static long long size_of(int descriptor)
     int regular = -1;
 
     return cm_status(descriptor, &size, &regular) == 0 && regular == 1 ? size : -1;
-}
-
-/* A number below the limit, the same ones in every run (xorshift, Marsaglia 2003). */
-static size_t chance(size_t limit)
-{
-    static uint32_t state = 20031120;
-
-    state ^= state << 13;
-    state ^= state >> 17;
-    state ^= state << 5;
-    return state % limit;
-}
-
-static void fill(unsigned char *target, size_t count, size_t letters)
-{
-    for (size_t i = 0; i < count; i++)
-        target[i] = (unsigned char)('a' + chance(letters));
 }
 
 /* ---- the system ---- */
@@ -1013,204 +979,6 @@ static void strides_in_the_same_memory_read_what_it_has_become(void)
     CHECK(strcmp((char *)memory, "azaaaz") == 0);
 }
 
-/* ---- search ---- */
-
-static void line_ends_after_the_newline_or_at_the_end(void)
-{
-    const unsigned char *text = (const unsigned char *)"ab\n\ncd\n";
-
-    CHECK(cm_line_end(text, 0, 7) == 3);
-    CHECK(cm_line_end(text, 2, 7) == 3);
-    CHECK(cm_line_end(text, 3, 7) == 4);
-    CHECK(cm_line_end(text, 4, 7) == 7);
-    CHECK(cm_line_end(text, 4, 6) == 6);
-    CHECK(cm_line_end(text, 0, 2) == 2);
-    CHECK(cm_line_end(text, 5, 5) == 5);
-}
-
-/* One search: `needle` within [start, end) of `text`. */
-typedef struct {
-    const unsigned char *text, *needle;
-    size_t start, end, count;
-} query;
-
-static int occurs(const query *q, size_t position)
-{
-    return memcmp(q->text + position, q->needle, q->count) == 0;
-}
-
-static ptrdiff_t naive_find(const query *q)
-{
-    for (size_t i = q->start; i + q->count <= q->end; i++)
-        if (occurs(q, i))
-            return (ptrdiff_t)i;
-    return -1;
-}
-
-static ptrdiff_t naive_rfind(const query *q)
-{
-    for (size_t i = q->end + 1; i-- > q->start;)
-        if (i + q->count <= q->end && occurs(q, i))
-            return (ptrdiff_t)i;
-    return -1;
-}
-
-static int agrees(query q)
-{
-    return cm_find(q.text, q.start, q.end, q.needle, q.count) == naive_find(&q) &&
-           cm_rfind(q.text, q.start, q.end, q.needle, q.count) == naive_rfind(&q);
-}
-
-enum { TEXT_PAGES = 10, NEEDLE_PAGES = 1 };
-
-/* Where searched memory lies: the pages around it cannot be read, so that a search that strays ends the test. */
-static unsigned char *text_memory, *needle_memory;
-
-static void make_search_memory(void)
-{
-    text_memory = fenced(TEXT_PAGES);
-    needle_memory = fenced(NEEDLE_PAGES);
-}
-
-/* `length` bytes that touch the one fence or the other. */
-static unsigned char *beside_a_fence(unsigned char *memory, size_t pages, size_t length)
-{
-    return chance(2) == 0 ? memory : memory + pages * page_size() - length;
-}
-
-static query any_query(size_t text_length, size_t needle_length, size_t letters)
-{
-    unsigned char *text = beside_a_fence(text_memory, TEXT_PAGES, text_length);
-    unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, needle_length);
-    query q = {text, needle, 0, text_length, needle_length};
-
-    fill(text, text_length, letters);
-    /* Half the needles are made like the text, the others are taken from it, where it is long enough. */
-    if (chance(2) == 0 || needle_length > text_length)
-        fill(needle, needle_length, letters);
-    else
-        memcpy(needle, text + chance(text_length - needle_length + 1), needle_length);
-    if (chance(2) == 0) {
-        q.start = chance(text_length + 1);
-        q.end = q.start + chance(text_length - q.start + 1);
-    }
-    return q;
-}
-
-static void find_and_rfind_agree_with_a_naive_search(void)
-{
-    static const size_t letters[] = {1, 2, 3, 26, 150};
-
-    for (int round = 0; round < 40000; round++)
-        CHECK(agrees(any_query(chance(200), chance(round % 2 ? 5 : 70), letters[round % 5])));
-}
-
-/* Two letters in a pattern that repeats, with a few faults: what the search goes over to Two-Way for. */
-static void fill_with_a_period(unsigned char *target, size_t count, size_t period, size_t faults)
-{
-    fill(target, period, 2);
-    for (size_t i = period; i < count; i++)
-        target[i] = target[i - period];
-    while (faults-- > 0)
-        target[chance(count)] ^= 'a' ^ 'b';
-}
-
-static query repetitive_query(void)
-{
-    size_t text_length = 20000 + chance(TEXT_PAGES * 4096 - 20000 + 1), count = 65 + chance(500);
-    unsigned char *text = beside_a_fence(text_memory, TEXT_PAGES, text_length);
-    unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, count);
-
-    fill_with_a_period(text, text_length, 1 + chance(6), chance(12));
-    memcpy(needle, text + chance(text_length - count + 1), count);
-    if (chance(3) != 0)
-        needle[chance(count)] ^= 'a' ^ 'b';
-    return (query){text, needle, chance(100), text_length - chance(100), count};
-}
-
-static void search_of_repetitive_text_agrees_with_a_naive_one(void)
-{
-    for (int round = 0; round < 150; round++)
-        CHECK(agrees(repetitive_query()));
-}
-
-enum { RUN = 6000, MIDDLE = 200 };
-
-/* Begins and ends with an a, so that a run of that letter is all false candidates, after which Two-Way takes over. */
-static void fit_to_runs(unsigned char *needle, size_t count)
-{
-    needle[0] = needle[count - 1] = 'a';
-    if (memchr(needle, 'b', count) == NULL)
-        needle[count / 2] = 'b';
-}
-
-static void two_way_agrees_with_a_naive_search(void)
-{
-    unsigned char *text = text_memory, *middle = text + RUN;
-
-    memset(text, 'a', RUN + MIDDLE + RUN);
-    for (int round = 0; round < 1500; round++) {
-        size_t count = 3 + chance(60);
-        unsigned char *needle = beside_a_fence(needle_memory, NEEDLE_PAGES, count);
-        /* It has a b, and so lies in the middle at least in part. */
-        query q = {text, needle, RUN - count, RUN + MIDDLE + count, count};
-
-        fill_with_a_period(middle, MIDDLE, 1 + chance(12), chance(6));
-        memcpy(needle, middle + chance(MIDDLE - count + 1), count);
-        if (chance(2) == 0)
-            needle[chance(count)] ^= 'a' ^ 'b';
-        fit_to_runs(needle, count);
-        CHECK(cm_find(text, 0, RUN + MIDDLE + RUN, needle, count) == naive_find(&q));
-        CHECK(cm_rfind(text, 0, RUN + MIDDLE + RUN, needle, count) == naive_rfind(&q));
-    }
-}
-
-/* `as` of the letter a, then a b, then `more` of a. */
-static size_t a_b_a(unsigned char *needle, size_t as, size_t more)
-{
-    memset(needle, 'a', as + 1 + more);
-    needle[as] = 'b';
-    return as + 1 + more;
-}
-
-static void needles_of_one_letter_with_a_fault(void)
-{
-    size_t length = TEXT_PAGES * page_size();
-    query q = {text_memory, needle_memory, 0, length, 0};
-
-    memset(text_memory, 'a', length);
-    for (size_t as = 0; as <= 400; as += 100)
-        for (size_t more = 0; more <= 400; more += 100) {
-            q.count = a_b_a(needle_memory, as, more);
-            text_memory[length - 1000] = 'a';
-            CHECK(agrees(q));
-            text_memory[length - 1000] = 'b';
-            CHECK(agrees(q));
-            CHECK(cm_find(q.text, 0, length, q.needle, q.count) == (ptrdiff_t)(length - 1000 - as));
-            CHECK(cm_rfind(q.text, 0, length, q.needle, q.count) == (ptrdiff_t)(length - 1000 - as));
-        }
-}
-
-static void empty_needle_is_at_either_end(void)
-{
-    const unsigned char *text = (const unsigned char *)"abc";
-
-    CHECK(cm_find(text, 1, 3, text, 0) == 1);
-    CHECK(cm_rfind(text, 1, 3, text, 0) == 3);
-    CHECK(cm_find(text, 2, 2, text, 0) == 2);
-    CHECK(cm_rfind(text, 2, 2, text, 0) == 2);
-}
-
-static void needle_longer_than_the_range_is_not_there(void)
-{
-    const unsigned char *text = (const unsigned char *)"abc";
-
-    CHECK(cm_find(text, 0, 2, text, 3) == -1);
-    CHECK(cm_rfind(text, 0, 2, text, 3) == -1);
-    CHECK(cm_find(text, 3, 3, text, 1) == -1);
-    CHECK(cm_rfind(text, 3, 3, text, 1) == -1);
-}
-
 /* ---- all of them ---- */
 
 /* What emulators of another processor answer themselves, and not as the kernel does (QEMU 7.2: offsets beyond 4 GiB
@@ -1273,13 +1041,6 @@ static const test tests[] = {
     TEST(gather_takes_every_step_either_way),
     TEST(scatter_sets_every_step_either_way),
     TEST(strides_in_the_same_memory_read_what_it_has_become),
-    TEST(line_ends_after_the_newline_or_at_the_end),
-    TEST(find_and_rfind_agree_with_a_naive_search),
-    TEST(search_of_repetitive_text_agrees_with_a_naive_one),
-    TEST(two_way_agrees_with_a_naive_search),
-    TEST(needles_of_one_letter_with_a_fault),
-    TEST(empty_needle_is_at_either_end),
-    TEST(needle_longer_than_the_range_is_not_there),
 };
 
 /* --emulated: another processor is played, and its system calls with it. */
@@ -1289,6 +1050,5 @@ int main(int count, char **arguments)
 
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
-    make_search_memory();
     return run_all(tests, sizeof tests / sizeof tests[0], emulated);
 }
