@@ -123,17 +123,17 @@ static PyObject *gather(memory *m, const range *r)
 {
     PyObject *result = PyBytes_FromStringAndSize(NULL, r->count);
     unsigned char *target = result == NULL ? NULL : (unsigned char *)PyBytes_AsString(result);
-    int code;
+    int failed;
 
     if (result == NULL || r->count == 0)
         return result;
     if (r->count < m->state->long_call)
-        code = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
-                           NULL);
+        failed = cm_answered(m, cm_gather(m->mapping.span->range.base, (size_t)r->start, r->step, (size_t)r->count, target),
+                             NULL);
     else
-        RUN_PARTS(m, code, r->count,
+        RUN_PARTS(m, failed, r->count,
                   cm_run_gather(&m->mapping, place_in(r, done), r->step, (size_t)bytes, target + done));
-    if (code == -1)
+    if (failed == -1)
         Py_CLEAR(result);
     return result;
 }

@@ -132,12 +132,12 @@ static inline int cm_answered(const memory *m, int code, const char *function)
  * or -1 with an exception. */
 #define RUN(m, result, call, function)                  \
     do {                                                \
-        int code;                                       \
+        int run_code;                                   \
                                                         \
         Py_BEGIN_ALLOW_THREADS                          \
-        code = (call);                                  \
+        run_code = (call);                              \
         Py_END_ALLOW_THREADS                            \
-        result = cm_answered(m, code, function);        \
+        result = cm_answered(m, run_code, function);    \
     } while (result == 1)
 
 /* Long work goes in parts, so that signals and closing threads are served in between. A part takes some milliseconds,
