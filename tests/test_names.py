@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import ModuleType
 
@@ -135,3 +136,27 @@ def test_every_public_method_is_documented(ours: ModuleType) -> None:
     for name in dir(ours.mmap):
         if not name.startswith("_"):
             assert getattr(ours.mmap, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("close", "(self)"),
+        ("read", "(self, n=None, /)"),
+        ("read_byte", "(self)"),
+        ("write_byte", "(self, byte, /)"),
+        ("seek", "(self, pos, whence=0, /)"),
+        ("find", "(self, sub, start=None, end=None, /)"),
+        ("move", "(self, dest, src, count, /)"),
+        ("flush", "(self, offset=0, size=-1, /, *, flags=0)"),
+        ("resize", "(self, newsize, /)"),
+    ],
+)
+def test_methods_say_what_they_take(ours: ModuleType, name: str, expected: str) -> None:
+    signature = inspect.signature(getattr(ours.mmap, name))
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()
+    ]
+    shown = str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+    # What C answers takes even the map itself by its place alone.
+    assert shown.replace("(self, /)", "(self)") == expected
