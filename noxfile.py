@@ -44,7 +44,8 @@ NO_OWN_COPY = 77
 WINDOWS_PYTHON = "CFFIMMAP_WINDOWS_PYTHON"
 
 C_COMPILERS = ["gcc", "clang", "musl-gcc"]
-C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
+# A name that hides another is how a macro's variable takes what was meant for its caller's.
+C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-c", "-o", os.devnull]
 
 # What is compiled for Windows, or for Unix, and nowhere else.
 WINDOWS_SOURCES = {"windows.c", "resize_windows.c", "guard.c", "request_windows.c"}

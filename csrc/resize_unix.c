@@ -47,13 +47,16 @@ static int map_part(const cm_mapping *m, size_t from, size_t to, mapper *map)
 static int look(cm_mapping *m, cm_file source, size_t *length)
 {
     long long size;
+    ptrdiff_t page;
     int regular;
-    int error = source == -1 ? 0 : cm_note(m, "cm_status", cm_shape(source, &size, &regular, &m->page));
+    int error = cm_note(m, "cm_status", cm_shape(source, &size, &regular, &page));
 
-    if (source == -1 || m->anonymous)
-        m->page = cm_huge_page(m->flags);
-    if (error != 0 || source == -1 || !regular)
+    if (error != 0)
         return error;
+    if (!m->anonymous)
+        m->page = page;
+    if (!regular)
+        return 0;
     if (*length == 0)
         return cm_rest_of_file(size, m->offset, length);
     return m->offset > size || size - m->offset < (long long)*length ? CM_SHORT : 0;
@@ -73,7 +76,7 @@ static int map_seen(cm_mapping *m, cm_file source, size_t length, cm_range *rang
     if (error != 0)
         return error;
     range->length = (ptrdiff_t)whole_pages(m, length);
-    error = look(m, source, &length);
+    error = source == -1 ? 0 : look(m, source, &length);
     if (error != 0)
         (void)cm_unmap(range);
     return error;
@@ -82,12 +85,15 @@ static int map_seen(cm_mapping *m, cm_file source, size_t length, cm_range *rang
 int cm_attach(cm_mapping *m, cm_file source, size_t length)
 {
     cm_range range;
-    int error;
+    int error = 0;
 
-    /* Where pages may lack what was written just before. What fails here, the standard library passes over too. */
-    if (source != -1)
+    if (m->anonymous)
+        m->page = cm_huge_page(m->flags);
+    if (source != -1) {
+        /* Where pages may lack what was written just before. What fails here, the standard library passes over too. */
         (void)cm_sync_file(source);
-    error = look(m, source, &length);
+        error = look(m, source, &length);
+    }
     if (error == 0)
         error = check_range(m, length);
     if (error == 0)

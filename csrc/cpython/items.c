@@ -80,6 +80,13 @@ static int as_index(PyObject *key, Py_ssize_t *index)
     return -1;
 }
 
+PyObject *cm_get_octet(memory *m, PyObject *key)
+{
+    Py_ssize_t index;
+
+    return cm_accessible_length(m) == -1 || as_index(key, &index) == -1 ? NULL : cm_octet(m, index);
+}
+
 /* Stores a plain int at another one. What it is comes before whether there is such a place. */
 int cm_put_octet(memory *m, PyObject *key, PyObject *value)
 {
@@ -197,11 +204,9 @@ int cm_set_slice(memory *m, PyObject *key, PyObject *value)
 
 static PyObject *subscript_step(PyObject *self, memory *m, PyObject *key)
 {
-    Py_ssize_t index;
-
     if (m->state->quick) {
         if (PyLong_CheckExact(key))
-            return cm_accessible_length(m) == -1 || as_index(key, &index) == -1 ? NULL : cm_octet(m, index);
+            return cm_get_octet(m, key);
         if (PySlice_Check(key))
             return cm_get_slice(m, key);
     }

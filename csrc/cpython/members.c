@@ -40,17 +40,7 @@ static int as_sizes(const char *name, PyObject *const *arguments, Py_ssize_t cou
 
 static PyObject *octet_step(memory *m, PyObject *const *arguments, Py_ssize_t count)
 {
-    Py_ssize_t index;
-
-    if (check_count("octet", count, 1) == -1 || cm_accessible_length(m) == -1)
-        return NULL;
-    index = PyLong_AsSsize_t(arguments[0]);
-    if (index == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_OverflowError))
-            PyErr_SetString(PyExc_IndexError, "mmap index out of range");
-        return NULL;
-    }
-    return cm_octet(m, index);
+    return check_count("octet", count, 1) == -1 ? NULL : cm_get_octet(m, arguments[0]);
 }
 
 static PyObject *put_step(memory *m, PyObject *const *arguments, Py_ssize_t count)

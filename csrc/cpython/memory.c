@@ -82,8 +82,6 @@ static int collect(void)
 
 /* ---- opening ---- */
 
-enum { ACCESS_READ = 1, ACCESS_COPY = 3 };
-
 static memory *new_memory(PyObject *module, const request *r)
 {
     state *s = PyModule_GetState(module);
@@ -113,7 +111,6 @@ static memory *new_memory(PyObject *module, const request *r)
     m->readable = r->readable != 0;
     m->writable = r->writable != 0;
     m->tracked = r->track != 0;
-    m->flushes = r->access != ACCESS_READ && r->access != ACCESS_COPY;
     return m;
 }
 

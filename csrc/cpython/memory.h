@@ -15,6 +15,9 @@
 #include "../guard.h"
 #include "../mapping.h"
 
+/* The ACCESS_ names of the public module. */
+enum { ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE, ACCESS_COPY };
+
 /* The methods of the class that C answers for plain arguments. */
 enum {
     METHOD_NEW, METHOD_GETITEM, METHOD_SETITEM, METHOD_DELITEM, METHOD_CONTAINS, METHOD_CLOSED,
@@ -56,7 +59,7 @@ typedef struct {
     PyObject *tag;              /* a str, or NULL */
     wchar_t *tag_text;
     int access;
-    char readable, writable, tracked, flushes;
+    char readable, writable, tracked;
 } memory;
 
 /* An object of the class mmap. */
@@ -307,6 +310,7 @@ static inline int cm_is_size(PyObject *value, Py_ssize_t *size)
 extern PyType_Spec cm_mmap_spec;
 
 PyObject *cm_octet(memory *m, Py_ssize_t index);
+PyObject *cm_get_octet(memory *m, PyObject *index);
 int cm_put_octet(memory *m, PyObject *index, PyObject *value);
 PyObject *cm_get_slice(memory *m, PyObject *key);
 int cm_set_slice(memory *m, PyObject *key, PyObject *value);

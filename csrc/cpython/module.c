@@ -9,15 +9,15 @@ static state *state_in(PyObject *module)
 /* memory_of(m) */
 static PyObject *memory_of(PyObject *module, PyObject *m)
 {
-    PyObject *memory;
+    PyObject *held;
 
     if (!PyObject_TypeCheck(m, state_in(module)->mmap_type)) {
         PyErr_Format(PyExc_TypeError, "a map is required, not %R", (PyObject *)Py_TYPE(m));
         return NULL;
     }
-    memory = (PyObject *)memory_in(m);
-    Py_INCREF(memory);
-    return memory;
+    held = (PyObject *)memory_in(m);
+    Py_INCREF(held);
+    return held;
 }
 
 static void replace(PyObject **place, PyObject *value)

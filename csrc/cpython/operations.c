@@ -275,7 +275,7 @@ PyObject *cm_flush(memory *m, Py_ssize_t start, Py_ssize_t count)
         PyErr_SetString(PyExc_ValueError, "flush values out of range");
         return NULL;
     }
-    if (!m->flushes)
+    if (m->access == ACCESS_READ || m->access == ACCESS_COPY)
         Py_RETURN_NONE;
     return cm_sync_range(m, start, count, m->state->sync_flags, m->state->sync_file);
 }

@@ -7,8 +7,6 @@
 #define MAP_ANONYMOUS MAP_ANON
 #endif
 
-enum { ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE, ACCESS_COPY };
-
 enum { BOTH = PROT_READ | PROT_WRITE };
 
 /* The access that a protection is shown as. */

@@ -2,8 +2,6 @@
  * wrong. A tag, and the descriptor 0, which is no file, are left to it. */
 #include "memory.h"
 
-enum { ACCESS_DEFAULT, ACCESS_READ, ACCESS_WRITE, ACCESS_COPY };
-
 int cm_plain_request(PyObject *arguments, PyObject *keywords, request *r)
 {
     static char *names[] = {"fileno", "length", "tagname", "access", "offset", "trackfd", NULL};

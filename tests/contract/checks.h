@@ -3,8 +3,10 @@
 #ifndef CFFIMMAP_CHECKS_H
 #define CFFIMMAP_CHECKS_H
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     const char *name;
@@ -72,9 +74,19 @@ static inline void run(const test *t, int emulated)
     fflush(stdout);
 }
 
+/* --emulated: another processor is played, and its system calls with it. */
+static inline int is_emulated(int count, char **arguments)
+{
+    return count > 1 && strcmp(arguments[1], "--emulated") == 0;
+}
+
 /* The program's exit status. */
 static inline int run_all(const test *tests, size_t count, int emulated)
 {
+#if !defined(_WIN32)
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+#endif
     for (size_t i = 0; i < count; i++)
         run(&tests[i], emulated);
     return finish();

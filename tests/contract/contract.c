@@ -15,7 +15,6 @@
 #include "memory.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 #include <fcntl.h>
@@ -1043,12 +1042,7 @@ static const test tests[] = {
     TEST(strides_in_the_same_memory_read_what_it_has_become),
 };
 
-/* --emulated: another processor is played, and its system calls with it. */
 int main(int count, char **arguments)
 {
-    int emulated = count > 1 && strcmp(arguments[1], "--emulated") == 0;
-
-    signal(SIGSEGV, crashed);
-    signal(SIGBUS, crashed);
-    return run_all(tests, sizeof tests / sizeof tests[0], emulated);
+    return run_all(tests, sizeof tests / sizeof tests[0], is_emulated(count, arguments));
 }

@@ -27,7 +27,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -1548,9 +1547,5 @@ static const test tests[] = {
 
 int main(void)
 {
-#if !defined(_WIN32)
-    signal(SIGSEGV, crashed);
-    signal(SIGBUS, crashed);
-#endif
     return run_all(tests, sizeof tests / sizeof tests[0], 0);
 }

@@ -14,7 +14,6 @@
 #include "checks.h"
 #include "memory.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include <sys/wait.h>
@@ -546,14 +545,9 @@ static const test tests[] = {
     TEST(text_and_needle_may_change_meanwhile),
 };
 
-/* --emulated: another processor is played, and its system calls with it. */
 int main(int count, char **arguments)
 {
-    int emulated = count > 1 && strcmp(arguments[1], "--emulated") == 0;
-
-    signal(SIGSEGV, crashed);
-    signal(SIGBUS, crashed);
     text_memory = fenced(TEXT_PAGES);
     needle_memory = fenced(NEEDLE_PAGES);
-    return run_all(tests, sizeof tests / sizeof tests[0], emulated);
+    return run_all(tests, sizeof tests / sizeof tests[0], is_emulated(count, arguments));
 }
