@@ -127,25 +127,27 @@ static Py_ssize_t writable_length(const memory *m)
     return cm_accessible_length(m);
 }
 
-static PyObject *write_source(memory *m, const source *s)
+/* Writes at the position and moves it on; -1 with an exception. */
+static int write_source(memory *m, const source *s)
 {
     Py_ssize_t length = writable_length(m);
     Py_ssize_t start = m->position;
 
     if (length == -1)
-        return NULL;
+        return -1;
     if (s->count > length - start) {
         PyErr_SetString(PyExc_ValueError, "data out of range");
-        return NULL;
+        return -1;
     }
     m->position = start + s->count;
     if (s->count > 0 && cm_write_bytes(m, start, s->data, s->count) == -1) {
         take_back(m, start, start + s->count);
-        return NULL;
+        return -1;
     }
-    return PyLong_FromSsize_t(s->count);
+    return 0;
 }
 
+/* The answer is made first, as it may fail for want of memory. */
 PyObject *cm_write(memory *m, PyObject *data)
 {
     PyObject *result;
@@ -153,7 +155,9 @@ PyObject *cm_write(memory *m, PyObject *data)
 
     if (cm_take(data, &s) == -1)
         return NULL;
-    result = write_source(m, &s);
+    result = PyLong_FromSsize_t(s.count);
+    if (result != NULL && write_source(m, &s) == -1)
+        Py_CLEAR(result);
     cm_let_go(&s);
     return result;
 }
@@ -207,6 +211,7 @@ PyObject *cm_seek(memory *m, Py_ssize_t distance, Py_ssize_t whence)
 {
     Py_ssize_t length = cm_length(m);
     Py_ssize_t origin;
+    PyObject *result;
 
     if (length == -1)
         return NULL;
@@ -220,8 +225,10 @@ PyObject *cm_seek(memory *m, Py_ssize_t distance, Py_ssize_t whence)
         PyErr_SetString(PyExc_ValueError, "seek out of range");
         return NULL;
     }
-    m->position = origin + distance;
-    return PyLong_FromSsize_t(m->position);
+    result = PyLong_FromSsize_t(origin + distance);
+    if (result != NULL)
+        m->position = origin + distance;
+    return result;
 }
 
 PyObject *cm_tell(memory *m)
