@@ -161,13 +161,45 @@ def _source(view: memoryview) -> Any:
 
 def _copy(data: Any) -> bytes:
     """A copy of it, as another thread may change the original."""
+    if data.__class__ is bytearray:
+        return bytes(data)
     with _view(data) as view:
-        return bytes(view)
+        return view.tobytes()
 
 
 def _clipped(value: int, length: int) -> int:
     """A start or an end as slices understand it, within [0, length]."""
     return max(value + length, 0) if value < 0 else min(value, length)
+
+
+# The longest needle that is a number for C.
+_LONGEST_NUMBER: Final = 8
+
+
+def _number(needle: bytes, count: int) -> int:
+    """A needle of 1 to 8 bytes as C takes it. A loop would take the time of the whole search."""
+    number = needle[0]
+    if count > 1:
+        number |= needle[1] << 8
+        if count > 2:
+            number |= needle[2] << 16
+            if count > 3:
+                number |= needle[3] << 24
+                if count > 4:
+                    number |= _upper_half(needle, count)
+    return number
+
+
+def _upper_half(needle: bytes, count: int) -> int:
+    number = needle[4] << 32
+    if count > 5:
+        number |= needle[5] << 40
+        if count > 6:
+            number |= needle[6] << 48
+            if count > 7:
+                # Signed, as the whole is.
+                number |= ((needle[7] ^ 128) - 128) << 56
+    return number
 
 
 def _checked(answer: int, function: str | None = None) -> int:
@@ -260,6 +292,34 @@ def _set(window: _Window, start: int, stop: int, data: bytes) -> None:
         window.pairs[start >> 1] = first | second << 8 if _LITTLE_ENDIAN else first << 8 | second
     else:
         window.buffer[start:stop] = data
+
+
+# A search looks first at a copy of so many bytes: a call of C costs as much as all of that.
+_NEAR: Final = 48
+
+
+def _first_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
+    """Where the needle is, if it is where its first byte is first; ABSENT, or BUSY if that is not known."""
+    limit = first + _NEAR if stop - first > _NEAR else stop
+    near = window.buffer[first:limit]
+    if window.owner.changes != window.changes:
+        return BUSY
+    place: int = near.find(sought[:1])
+    if place < 0:
+        return ABSENT if limit == stop else BUSY
+    return first + place if near.startswith(sought, place) else BUSY
+
+
+def _last_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
+    """The same of the last one, by its last byte."""
+    limit = stop - _NEAR if stop - first > _NEAR else first
+    near = window.buffer[limit:stop]
+    if window.owner.changes != window.changes:
+        return BUSY
+    end: int = near.rfind(sought[-1:]) + 1
+    if end == 0:
+        return ABSENT if limit == first else BUSY
+    return limit + end - len(sought) if near.endswith(sought, 0, end) else BUSY
 
 
 # Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
@@ -752,33 +812,34 @@ class Memory:
 
     def find(self, needle: Any, start: int | None, end: int | None, backwards: bool) -> int:
         sought: bytes = needle if needle.__class__ is bytes else _copy(needle)
-        count = len(sought)
-        while True:
-            length = self.accessible_length
-            stop = length if end is None else _clipped(end, length)
-            if start is None:
-                first = self._mapping.position
-            else:
-                first = start if start > length else _clipped(start, length)
-            if first + count > stop:
-                return ABSENT
-            if not BLANKS or stop - first >= LONG:
-                return self._find(sought, first, stop, backwards)
-            # Too short to be counted: closed meanwhile, it meets zeros.
-            window = self._current()
-            if window.size != length:
-                continue
-            if backwards:
-                found = lib.cm_rfind(window.pointer, first, stop, sought, count)
-            else:
-                found = lib.cm_find(window.pointer, first, stop, sought, count)
-            if window.owner.changes == window.changes:
-                return _checked(found)
+        first: int = self._mapping.position if start is None else start
+        window = self._window
+        stop = window.size if end is None or end > window.size else end
+        if 0 <= first <= stop and sought:
+            near = _last_near if backwards else _first_near
+            found = near(window, first, stop, sought)
+            if found >= ABSENT:
+                return found
+        return self._find_further(sought, first, sys.maxsize if end is None else end, backwards)
 
-    def _find(self, sought: Any, first: int, stop: int, backwards: bool) -> int:
-        count = len(sought)
-        for part, end in _search_parts(first, stop, count, backwards):
-            found = _checked(self._run(lib.cm_run_find, part, end, sought, count, backwards))
+    def _find_further(self, sought: bytes, start: int, end: int, backwards: bool) -> int:
+        owner, count = self._window.owner, len(sought)
+        if 0 < count <= _LONGEST_NUMBER:
+            found = lib.cm_find_near(owner, start, end, _number(sought, count), count, backwards, LONG)
+        else:
+            found = lib.cm_find_bytes_near(owner, start, end, sought, count, backwards, LONG)
+        if found >= ABSENT:
+            return found
+        return self._find(sought, start, end, backwards)
+
+    def _find(self, sought: bytes, start: int, end: int, backwards: bool) -> int:
+        length = self.accessible_length
+        first = start if start > length else _clipped(start, length)
+        stop, count = _clipped(end, length), len(sought)
+        if first + count > stop:
+            return ABSENT
+        for part, limit in _search_parts(first, stop, count, backwards):
+            found = _checked(self._run(lib.cm_run_find, part, limit, sought, count, backwards))
             if found != ABSENT:
                 return found
         return ABSENT
@@ -786,6 +847,19 @@ class Memory:
     # ---- memory ----
 
     def move(self, target: int, source: int, count: int) -> None:
+        window = self._window
+        owner, changes, room = window.owner, window.changes, window.size - count
+        if 0 <= target <= room and 0 <= source <= room and 0 <= count < LONG and self.writable:
+            data = _get(window, source, source + count)
+            if owner.changes == changes:
+                _set(window, target, target + count, data)
+                if owner.changes != changes:
+                    self._store(target, data)
+                return
+        self._move(target, source, count)
+
+    def _move(self, target: int, source: int, count: int) -> None:
+        self._look()
         length = self.length
         if not self.writable:
             raise TypeError(_READ_ONLY)

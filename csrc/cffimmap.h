@@ -223,6 +223,17 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to);
 void cm_mapping_end(cm_mapping *m);
 void cm_span_end(cm_span *span);
 
+/* Searches that are not counted, where pages can be replaced: they look at the span's changes when they are done. CM_BUSY
+ * if there was one, if the span has no memory, or if nothing is near of more than `short_range` bytes: nothing is known
+ * then, and the caller has to be counted.
+ *
+ * `start` and `end` are what slices understand by them. A needle of 1 to 8 bytes is a number, its first byte the lowest:
+ * PyPy passes a number in a fraction of the time that it needs for bytes. */
+ptrdiff_t cm_find_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, int64_t needle, ptrdiff_t count, int backwards,
+                       ptrdiff_t short_range);
+ptrdiff_t cm_find_bytes_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, const unsigned char *needle,
+                             ptrdiff_t count, int backwards, ptrdiff_t short_range);
+
 /* Calls that run on the mapping's memory or file: meanwhile nobody closes or resizes it. CM_GONE if the range of bytes
  * is not there (any more), CM_BUSY if somebody waits to close or resize. Else as the functions above. */
 int cm_run_move(cm_mapping *m, size_t target, size_t source, size_t count);

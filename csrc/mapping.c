@@ -303,6 +303,66 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to)
     return cm_exchange((uintptr_t *)&m->position, &seen, (uintptr_t)to) ? 0 : CM_BUSY;
 }
 
+/* ---- searches that are not counted ---- */
+
+/* How far a search looks for what is near, in bytes, before it goes on in parts that are counted. */
+enum { NEAR = 4096 };
+
+static uintptr_t changes_of(cm_span *span)
+{
+    return cm_get((uintptr_t *)&span->changes);
+}
+
+/* Whether what was read since then was the span's. */
+static int is_as_before(cm_span *span, uintptr_t changes)
+{
+    cm_read_first();
+    return changes_of(span) == changes;
+}
+
+static ptrdiff_t clipped(ptrdiff_t place, ptrdiff_t length)
+{
+    if (place >= 0)
+        return place < length ? place : length;
+    return place + length > 0 ? place + length : 0;
+}
+
+ptrdiff_t cm_find_bytes_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, const unsigned char *needle,
+                             ptrdiff_t count, int backwards, ptrdiff_t short_range)
+{
+    uintptr_t changes = changes_of(span);
+    ptrdiff_t length = span->length;
+    ptrdiff_t first = start > length ? start : clipped(start, length);
+    ptrdiff_t stop = clipped(end, length);
+    ptrdiff_t found = CM_ABSENT;
+    int all = stop - first <= short_range;
+
+    if (length == 0)
+        return CM_BUSY;
+    if (!all && backwards)
+        first = stop - (short_range < NEAR ? short_range : NEAR);
+    else if (!all)
+        stop = first + (short_range < NEAR ? short_range : NEAR);
+    if (first <= stop - count && backwards)
+        found = cm_rfind(span->range.base, (size_t)first, (size_t)stop, needle, (size_t)count);
+    else if (first <= stop - count)
+        found = cm_find(span->range.base, (size_t)first, (size_t)stop, needle, (size_t)count);
+    return (found != CM_ABSENT || all) && is_as_before(span, changes) ? found : CM_BUSY;
+}
+
+/* Without a loop, so that compilers make one store of it where the lowest byte comes first. */
+#define BYTES_OF(n)                                                                                             \
+    {(unsigned char)(n), (unsigned char)((n) >> 8), (unsigned char)((n) >> 16), (unsigned char)((n) >> 24),     \
+     (unsigned char)((n) >> 32), (unsigned char)((n) >> 40), (unsigned char)((n) >> 48), (unsigned char)((n) >> 56)}
+
+ptrdiff_t cm_find_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, int64_t needle, ptrdiff_t count, int backwards,
+                       ptrdiff_t short_range)
+{
+    unsigned char bytes[] = BYTES_OF((uint64_t)needle);
+
+    return cm_find_bytes_near(span, start, end, bytes, count, backwards, short_range);
+}
+
 /* ---- calls ---- */
 
 /* What a counted call answers: `call`, unless the first `end` bytes of the mapping cannot be had. */
