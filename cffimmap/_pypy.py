@@ -150,6 +150,15 @@ def _view(data: Any) -> memoryview:
     return view
 
 
+def _short(data: Any) -> bytes | None:
+    """A copy of what is quickly copied; None for anything else, or what is long."""
+    if data.__class__ is bytearray and len(data) < LONG:
+        return bytes(data)
+    if data.__class__ is memoryview and data.nbytes < LONG and data.c_contiguous:
+        return data.tobytes()  # type: ignore[no-any-return]
+    return None
+
+
 def _source(view: memoryview) -> Any:
     """The bytes of a view, for C."""
     try:
@@ -257,9 +266,11 @@ class _Window:
         pointer: the bytes as integers.
         pairs: two of them each.
         buffer: the bytes as bytes. It copies two of them one after the other, so that another process may see one.
+        exported: a buffer that keeps the addresses, once there is one.
+        lent: whether the memory keeps the span for whoever has exported it.
     """
 
-    __slots__ = ("buffer", "changes", "owner", "pairs", "pointer", "size")
+    __slots__ = ("buffer", "changes", "exported", "lent", "owner", "pairs", "pointer", "size")
 
     def __init__(self, owner: Pointer) -> None:
         self.owner = owner
@@ -269,10 +280,8 @@ class _Window:
         self.pointer = owner.range.base
         self.pairs = ffi.cast("uint16_t *", self.pointer)
         self.buffer = ffi.buffer(self.pointer, self.size)
-
-    def length(self) -> int:
-        """The mapping's length in bytes; 0 if it is another by now."""
-        return self.size if self.owner.changes == self.changes else 0
+        self.exported: Any = None
+        self.lent = _BARE_ADDRESSES
 
 
 # Two bytes at an even place are a number of 16 bits, which other processes see whole.
@@ -408,17 +417,26 @@ class Memory:
 
     @property
     def length(self) -> int:
-        length = self._window.length()
+        window = self._window
+        return window.size if window.owner.changes == window.changes else self._length()
+
+    def _length(self) -> int:
+        length = 0
         while not length:
             length = self._owner().length
+        self._look()
         return length
 
     @property
     def accessible_length(self) -> int:
-        length = self._window.length()
+        window = self._window
+        return window.size if window.owner.changes == window.changes else self._accessible_length()
+
+    def _accessible_length(self) -> int:
+        length = 0
         while not length:
-            self._look()
             length = self._accessible_owner().length
+        self._look()
         return length
 
     def _owner(self) -> Pointer:
@@ -445,10 +463,10 @@ class Memory:
 
     def _current(self) -> _Window:
         """The window on what is mapped now, made anew if it does not fit. Where pages can be replaced only."""
-        owner = self._accessible_owner()
         window = self._window
-        if window.owner is owner and owner.changes == window.changes:
+        if window.owner.changes == window.changes:
             return window
+        owner = self._accessible_owner()
         # First, so that an exception between the two leaves a window from which it is done again.
         self._forget(window.owner)
         self._window = window = _Window(owner)
@@ -579,11 +597,18 @@ class Memory:
                 return
 
     def slice(self, key: Any) -> bytes:
-        if key.step is None:
-            window = self._window
-            start = 0 if key.start is None else key.start
-            stop = window.size if key.stop is None else key.stop
-            if 0 <= start <= stop <= window.size and stop - start < LONG:
+        window = self._window
+        size, start, stop = window.size, key.start, key.stop
+        if key.step is None or key.step == 1:
+            if start is None:
+                start = 0
+            elif start < 0:
+                start += size
+            if stop is None or stop > size:
+                stop = size
+            elif stop < 0:
+                stop += size
+            if 0 <= start <= stop and stop - start < LONG:
                 data = _get(window, start, stop)
                 if window.owner.changes == window.changes:
                     return data
@@ -596,13 +621,18 @@ class Memory:
             if step == 1:
                 data = self._load(start, max(start, stop), length)
             else:
-                data = self._gather(start, step, len(range(start, stop, step)))
+                data = self._gather(start, step, len(range(start, stop, step)), length)
             if data is not None:
                 return data
 
-    def _gather(self, start: int, step: int, count: int) -> bytes | None:
+    def _gather(self, start: int, step: int, count: int, length: int) -> bytes | None:
         if count == 0:
             return b""
+        last = start + (count - 1) * step
+        low, high = (start, last) if step > 0 else (last, start)
+        if high - low < LONG:
+            data = self._load(low, high + 1, length)
+            return None if data is None else data[::step]
         target = _octets("unsigned char[]", count)
         code = self._ask(lib.cm_run_gather, start, step, count, target)
         if code == GONE:
@@ -611,13 +641,22 @@ class Memory:
         return bytes(ffi.buffer(target, count))
 
     def assign(self, key: Any, data: Any) -> None:
-        if data.__class__ is bytes:
-            start, stop, count = key.start, key.stop, len(data)
-            if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
+        if key.step is None and self.writable:
+            octets = data if data.__class__ is bytes else _short(data)
+            if octets is not None:
                 window = self._window
-                there = window.owner.changes == window.changes and 0 <= start <= stop <= window.size
-                if there and stop - start == count and self.writable:
-                    _set(window, start, stop, data)
+                size, start, stop = window.size, key.start, key.stop
+                if start is None:
+                    start = 0
+                elif start < 0:
+                    start += size
+                if stop is None or stop > size:
+                    stop = size
+                elif stop < 0:
+                    stop += size
+                there = 0 <= start <= stop and window.owner.changes == window.changes
+                if there and stop - start == len(octets) < LONG:
+                    _set(window, start, stop, octets)
                     if window.owner.changes == window.changes:
                         return
         self._assign(key, data)
@@ -724,16 +763,17 @@ class Memory:
         return end
 
     def write(self, data: Any) -> int:
-        if data.__class__ is bytes:
-            count = len(data)
+        octets = data if data.__class__ is bytes else _short(data)
+        if octets is not None:
+            count = len(octets)
             mapping, window = self._mapping, self._window
             start = mapping.position
             stop = start + count
             there = window.owner.changes == window.changes and stop <= window.size
             if there and count < LONG and self.writable and _move_on(mapping, start, stop):
-                _set(window, start, stop, data)
+                _set(window, start, stop, octets)
                 if window.owner.changes != window.changes:
-                    self._write_at(start, data, count)
+                    self._write_at(start, octets, count)
                 return count
         return self._write(data)
 
@@ -925,19 +965,34 @@ class Memory:
 
     def export(self, flags: int) -> memoryview:
         """A view of the memory, whose addresses last as long as it does."""
+        window = self._window
+        there = window.exported is not None and window.owner.changes == window.changes
+        if there and (window.lent or flags & _FULL == _FULL):
+            return self._shown(window.exported)
+        return self._export(flags)
+
+    def _export(self, flags: int) -> memoryview:
         while True:
             owner = self._accessible_owner()
             length = owner.length
             owner.kept = 1
+            lent = _BARE_ADDRESSES or flags & _FULL != _FULL
             if _BARE_ADDRESSES:
                 owner.bare = 1
-            elif flags & _FULL != _FULL and owner not in self._lent:
+            elif lent and owner not in self._lent:
                 self._lent.append(owner)
             # The destructor is there for what it keeps alive. It does nothing, and no code of Python.
-            pointer = ffi.gc(owner.range.base, owner.__ne__, 0)
-            view = memoryview(ffi.buffer(pointer, length))
+            exported = ffi.buffer(ffi.gc(owner.range.base, owner.__ne__, 0), length)
             if length and self._still_has(owner, length):
-                return view if self.writable else view.toreadonly()
+                self._look()
+                window = self._window
+                if window.owner is owner and window.size == length:
+                    window.exported, window.lent = exported, lent
+                return self._shown(exported)
+
+    def _shown(self, exported: Any) -> memoryview:
+        view = memoryview(exported)
+        return view if self.writable else view.toreadonly()
 
     def _still_has(self, owner: Pointer, length: int) -> bool:
         """Whether a span that is kept by now has a length that was read before."""
