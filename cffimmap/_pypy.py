@@ -16,6 +16,7 @@ is by then. There is no lock that an exception or a fork could leave.
 
 from __future__ import annotations
 
+import mmap as _builtin
 import operator
 import sys
 from _thread import _count as _other_threads
@@ -155,7 +156,7 @@ def _short(data: Any) -> bytes | None:
     if data.__class__ is bytearray and len(data) < LONG:
         return bytes(data)
     if data.__class__ is memoryview and data.nbytes < LONG and data.c_contiguous:
-        return data.tobytes()  # type: ignore[no-any-return]
+        return data.tobytes()
     return None
 
 
@@ -239,10 +240,7 @@ def _search_parts(start: int, stop: int, count: int, backwards: bool) -> Iterato
 
 
 def _new_span(weight: int) -> Pointer:
-    span = ffi.new(_SPAN)
-    # Other threads access the memory, and nobody counts them.
-    span.kept = BLANKS
-    return ffi.gc(span, lib.cm_span_end, weight)
+    return ffi.gc(ffi.new(_SPAN), lib.cm_span_end, weight)
 
 
 def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
@@ -258,6 +256,8 @@ def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
 
 class _Window:
     """A span as it was at one of its changes. It is the mapping as long as the span's count of changes is the same.
+
+    Whoever has one accesses the memory, and nobody counts him: the span is kept.
 
     Attributes:
         owner: the span.
@@ -336,10 +336,28 @@ _NOTHING: Final = _Window(_new_span(0))
 _NOTHING.changes = -1
 
 
+class _Twin(_builtin.mmap):
+    """Addresses for the pages of a map that cannot be written, which views of it keep.
+
+    PyPy copies slices of a view byte by byte unless it is of memory that was read-only from the start (7.3.11, 8.0.1), and
+    only its own map is such memory. Where bare addresses are in use after its death, it cannot be had.
+    """
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Raises BufferError: nobody takes the addresses away."""
+        raise BufferError("cannot close exported pointers exist")
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 class Memory:
     """One mapping of memory: see the Protocol in _native.py."""
 
     __slots__ = (
+        "_asked",
         "_epoch",
         "_lent",
         "_mapping",
@@ -347,6 +365,8 @@ class Memory:
         "_readable",
         "_tag",
         "_told",
+        "_twin",
+        "_twins",
         "_window",
         "access",
         "anonymous",
@@ -388,6 +408,10 @@ class Memory:
         # Those whose addresses somebody may have who keeps this object alive and nothing else.
         self._lent: list[Pointer] = []
         self._window = _NOTHING
+        self._asked = False
+        # Whose address C may have, and the one whose address it has.
+        self._twins: list[_Twin] = []
+        self._twin: _Twin | None = None
 
     def _open(self, request: Request) -> None:
         mapping = self._mapping
@@ -421,10 +445,13 @@ class Memory:
         return window.size if window.owner.changes == window.changes else self._length()
 
     def _length(self) -> int:
+        # Who has asked before will ask again. A map that is opened and closed needs no window.
+        if self._asked:
+            self._look()
+        self._asked = True
         length = 0
         while not length:
             length = self._owner().length
-        self._look()
         return length
 
     @property
@@ -463,14 +490,23 @@ class Memory:
 
     def _current(self) -> _Window:
         """The window on what is mapped now, made anew if it does not fit. Where pages can be replaced only."""
-        window = self._window
-        if window.owner.changes == window.changes:
-            return window
-        owner = self._accessible_owner()
-        # First, so that an exception between the two leaves a window from which it is done again.
-        self._forget(window.owner)
-        self._window = window = _Window(owner)
-        return window
+        while True:
+            window = self._window
+            if window.owner.changes == window.changes:
+                return window
+            owner = self._accessible_owner()
+            if not owner.kept:
+                self._keep()
+            # First, so that an exception between the two leaves a window from which it is done again.
+            self._forget(window.owner)
+            window = _Window(owner)
+            # Another thread may have been in the midst of a change.
+            if window.size:
+                self._window = window
+
+    def _keep(self) -> None:
+        """Has the mapping's span kept; a map that was closed is found to be so by the next look."""
+        self._ask(lib.cm_run_keep)
 
     def _look(self) -> None:
         """Makes the window fit, so that the next access finds it."""
@@ -934,10 +970,9 @@ class Memory:
             _weigh(-told)
 
     def resize(self, length: int, objection: Exception | None) -> None:
-        before = self.length
+        before = self._owner().length
         if objection is not None:
             raise objection
-        self._look()
         fresh = _new_span(0)
         self._owners.append(fresh)
         try:
@@ -955,13 +990,14 @@ class Memory:
         return length if self.anonymous else min(length, _GREATEST_WEIGHT)
 
     def _tell(self, weight: int) -> None:
-        """Tells the collector that so many bytes more have come."""
-        if weight <= 0:
-            return
+        """Tells the collector that so many bytes more have come, or gone if negative."""
         if self._epoch.over:
             self._epoch, self._told = _now(), 0
-        self._told += weight
-        _weigh(weight)
+        # It has forgotten what it was told before.
+        weight = max(weight, -self._told)
+        if weight:
+            self._told += weight
+            _weigh(weight)
 
     def export(self, flags: int) -> memoryview:
         """A view of the memory, whose addresses last as long as it does."""
@@ -975,31 +1011,40 @@ class Memory:
         while True:
             owner = self._accessible_owner()
             length = owner.length
-            owner.kept = 1
+            self._keep()
             lent = _BARE_ADDRESSES or flags & _FULL != _FULL
             if _BARE_ADDRESSES:
                 owner.bare = 1
             elif lent and owner not in self._lent:
                 self._lent.append(owner)
             # The destructor is there for what it keeps alive. It does nothing, and no code of Python.
-            exported = ffi.buffer(ffi.gc(owner.range.base, owner.__ne__, 0), length)
-            if length and self._still_has(owner, length):
+            exported = self._map_twin(length) or ffi.buffer(ffi.gc(owner.range.base, owner.__ne__, 0), length)
+            if length and owner.length == length:
                 self._look()
                 window = self._window
                 if window.owner is owner and window.size == length:
                     window.exported, window.lent = exported, lent
                 return self._shown(exported)
 
+    def _map_twin(self, length: int) -> _Twin | None:
+        """The memory once more as one that PyPy knows to be read-only, if that can be had."""
+        if self.writable or not BLANKS or _BARE_ADDRESSES or self._twin is not None or not length:
+            return self._twin
+        try:
+            twin = _Twin(-1, length, flags=_builtin.MAP_PRIVATE, prot=_builtin.PROT_READ)
+        except OSError:
+            return None
+        # First, as C has the address then, and others may look at `_twin` meanwhile.
+        self._twins.append(twin)
+        if self._ask(lib.cm_run_twin, ffi.cast("unsigned char *", ffi.from_buffer(twin)), length) == 0:
+            self._twin = twin
+        else:
+            self._twins.remove(twin)
+        return self._twin
+
     def _shown(self, exported: Any) -> memoryview:
         view = memoryview(exported)
         return view if self.writable else view.toreadonly()
-
-    def _still_has(self, owner: Pointer, length: int) -> bool:
-        """Whether a span that is kept by now has a length that was read before."""
-        if not BLANKS:
-            # Whoever takes memory away looks first whether it is kept: who comes between two calls has seen it.
-            self._run(lib.cm_run_load, 0, 0, ffi.NULL)
-        return bool(owner.length == length)
 
 
 # ---- how a map holds it ----

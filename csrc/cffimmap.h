@@ -200,6 +200,8 @@ typedef struct {
     intptr_t position;          /* of the next read or write: the caller's, who sets it or has it moved on */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
+    uintptr_t twin;             /* an address of the caller's where the pages are mapped once more: see cm_run_twin */
+    size_t twin_length;
 } cm_mapping;
 
 /* Maps length bytes of a file; 0: what it has from the offset on. With `track` the mapping keeps a name of the file. An
@@ -247,6 +249,14 @@ int cm_run_sync(cm_mapping *m, size_t offset, size_t length, int flags);
 int cm_run_advise(cm_mapping *m, size_t offset, size_t length, int advice);
 int cm_run_populate(cm_mapping *m, size_t offset, size_t length);
 int cm_run_set_name(cm_mapping *m, const char *name);
+
+/* Maps the file's pages once more, in the place of pages that are the caller's and stay his as long as the mapping is there.
+ * The close replaces them by zeros, too. CM_UNSUPPORTED if there is such a place, no file, or another length. The mapping
+ * is never resized. */
+int cm_run_twin(cm_mapping *m, unsigned char *place, size_t length);
+
+/* Marks the mapping's span as kept: whoever takes memory away looks at that when no call runs. */
+int cm_run_keep(cm_mapping *m);
 
 /* The file's size in bytes, or as the functions that return a position. There is a file. */
 long long cm_run_size(cm_mapping *m);

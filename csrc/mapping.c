@@ -213,6 +213,21 @@ void cm_span_end(cm_span *span)
         (void)cm_unmap(&span->range);
 }
 
+/* Takes the pages from all addresses that somebody may have. */
+static int vacate(cm_mapping *m)
+{
+    unsigned char *twin = (unsigned char *)m->twin;
+    int error = twin == NULL ? 0 : cm_blank(twin, m->twin_length);
+
+    if (error == 0)
+        error = cm_vacate(m->span);
+    if (error != 0 && twin != NULL)
+        (void)cm_map_over(twin, m->file, m->twin_length, m->prot, m->flags, m->offset);
+    if (error == 0)
+        m->twin = 0;
+    return cm_note(m, "cm_blank", error);
+}
+
 static int detach(cm_mapping *m, cm_rest *rest)
 {
     cm_span *span = m->span;
@@ -221,7 +236,7 @@ static int detach(cm_mapping *m, cm_rest *rest)
 
     cm_set_length(span, 0);
     if (span->kept) {
-        error = cm_note(m, "cm_blank", cm_vacate(span));
+        error = vacate(m);
         if (error != 0) {
             cm_set_length(span, length);
             return error;
@@ -445,6 +460,40 @@ int cm_run_populate(cm_mapping *m, size_t offset, size_t length)
 int cm_run_set_name(cm_mapping *m, const char *name)
 {
     RUN(int, m, 0, cm_set_name(BASE(m), (size_t)m->span->length, name));
+}
+
+static int map_twin(cm_mapping *m, unsigned char *place, size_t length)
+{
+    uintptr_t none = 0;
+    int error;
+
+    /* A file of huge pages would take more addresses than these. */
+    if (m->file == -1 || length != (size_t)m->span->length || m->page != cm_page_size())
+        return CM_UNSUPPORTED;
+    /* Other calls may run: one of them has it. */
+    if (!cm_exchange(&m->twin, &none, (uintptr_t)place))
+        return CM_UNSUPPORTED;
+    error = cm_map_over(place, m->file, length, m->prot, m->flags, m->offset);
+    m->twin_length = length;
+    if (error != 0)
+        cm_put(&m->twin, 0);
+    return error;
+}
+
+int cm_run_twin(cm_mapping *m, unsigned char *place, size_t length)
+{
+    RUN(int, m, length, map_twin(m, place, length));
+}
+
+static int keep(cm_span *span)
+{
+    span->kept = 1;
+    return 0;
+}
+
+int cm_run_keep(cm_mapping *m)
+{
+    RUN(int, m, 0, keep(m->span));
 }
 
 static long long size_of(cm_file file)
