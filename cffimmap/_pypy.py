@@ -363,6 +363,7 @@ class Memory:
         "_mapping",
         "_owners",
         "_readable",
+        "_spare",
         "_tag",
         "_told",
         "_twin",
@@ -405,6 +406,8 @@ class Memory:
         self._mapping = ffi.gc(mapping, lib.cm_mapping_end, 0)
         # The spans that are the mapping's, or may become it.
         self._owners = [owner]
+        # One that a resize did not need.
+        self._spare: list[Pointer] = []
         # Those whose addresses somebody may have who keeps this object alive and nothing else.
         self._lent: list[Pointer] = []
         self._window = _NOTHING
@@ -973,13 +976,17 @@ class Memory:
         before = self._owner().length
         if objection is not None:
             raise objection
-        fresh = _new_span(0)
+        try:
+            fresh = self._spare.pop()
+        except IndexError:
+            fresh = _new_span(0)
         self._owners.append(fresh)
         try:
             code = ask_twice(lambda: self._ask(lib.cm_mapping_resize, length, fresh))
         finally:
             if fresh.range.base == ffi.NULL:
                 self._owners.remove(fresh)
+                self._spare.append(fresh)
         if code == GONE:
             raise ValueError(CLOSED_MESSAGE)
         if code != 0:
