@@ -91,9 +91,18 @@ def _is_index(value: object) -> bool:
 
 def _plain_slice(key: slice) -> slice:
     """A slice of plain integers: whatever `__index__` does to the map, it does it here."""
-    if key.start.__class__ is int and key.stop.__class__ is int and key.step is None:
+    step = key.step
+    if (
+        _is_plain(key.start)
+        and _is_plain(key.stop)
+        and (step is None or (_is_plain(step) and abs(step) <= INT_MAX))
+    ):
         return key
     return slice(_slice_index(key.start), _slice_index(key.stop), _slice_index(key.step))
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or value.__class__ is int
 
 
 def _limit(value: object) -> int | None:

@@ -16,6 +16,7 @@ is by then. There is no lock that an exception or a fork could leave.
 
 from __future__ import annotations
 
+import mmap as _builtin
 import operator
 import sys
 from _thread import _count as _other_threads
@@ -150,6 +151,15 @@ def _view(data: Any) -> memoryview:
     return view
 
 
+def _short(data: Any) -> bytes | None:
+    """A copy of what is quickly copied; None for anything else, or what is long."""
+    if data.__class__ is bytearray and len(data) < LONG:
+        return bytes(data)
+    if data.__class__ is memoryview and data.nbytes < LONG and data.c_contiguous:
+        return data.tobytes()
+    return None
+
+
 def _source(view: memoryview) -> Any:
     """The bytes of a view, for C."""
     try:
@@ -161,13 +171,45 @@ def _source(view: memoryview) -> Any:
 
 def _copy(data: Any) -> bytes:
     """A copy of it, as another thread may change the original."""
+    if data.__class__ is bytearray:
+        return bytes(data)
     with _view(data) as view:
-        return bytes(view)
+        return view.tobytes()
 
 
 def _clipped(value: int, length: int) -> int:
     """A start or an end as slices understand it, within [0, length]."""
     return max(value + length, 0) if value < 0 else min(value, length)
+
+
+# The longest needle that is a number for C.
+_LONGEST_NUMBER: Final = 8
+
+
+def _number(needle: bytes, count: int) -> int:
+    """A needle of 1 to 8 bytes as C takes it. A loop would take the time of the whole search."""
+    number = needle[0]
+    if count > 1:
+        number |= needle[1] << 8
+        if count > 2:
+            number |= needle[2] << 16
+            if count > 3:
+                number |= needle[3] << 24
+                if count > 4:
+                    number |= _upper_half(needle, count)
+    return number
+
+
+def _upper_half(needle: bytes, count: int) -> int:
+    number = needle[4] << 32
+    if count > 5:
+        number |= needle[5] << 40
+        if count > 6:
+            number |= needle[6] << 48
+            if count > 7:
+                # Signed, as the whole is.
+                number |= ((needle[7] ^ 128) - 128) << 56
+    return number
 
 
 def _checked(answer: int, function: str | None = None) -> int:
@@ -198,10 +240,7 @@ def _search_parts(start: int, stop: int, count: int, backwards: bool) -> Iterato
 
 
 def _new_span(weight: int) -> Pointer:
-    span = ffi.new(_SPAN)
-    # Other threads access the memory, and nobody counts them.
-    span.kept = BLANKS
-    return ffi.gc(span, lib.cm_span_end, weight)
+    return ffi.gc(ffi.new(_SPAN), lib.cm_span_end, weight)
 
 
 def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
@@ -218,6 +257,8 @@ def _move_on(mapping: Pointer, start: int, stop: int) -> bool:
 class _Window:
     """A span as it was at one of its changes. It is the mapping as long as the span's count of changes is the same.
 
+    Whoever has one accesses the memory, and nobody counts him: the span is kept.
+
     Attributes:
         owner: the span.
         changes: the count.
@@ -225,9 +266,11 @@ class _Window:
         pointer: the bytes as integers.
         pairs: two of them each.
         buffer: the bytes as bytes. It copies two of them one after the other, so that another process may see one.
+        exported: a buffer that keeps the addresses, once there is one.
+        lent: whether the memory keeps the span for whoever has exported it.
     """
 
-    __slots__ = ("buffer", "changes", "owner", "pairs", "pointer", "size")
+    __slots__ = ("buffer", "changes", "exported", "lent", "owner", "pairs", "pointer", "size")
 
     def __init__(self, owner: Pointer) -> None:
         self.owner = owner
@@ -237,10 +280,8 @@ class _Window:
         self.pointer = owner.range.base
         self.pairs = ffi.cast("uint16_t *", self.pointer)
         self.buffer = ffi.buffer(self.pointer, self.size)
-
-    def length(self) -> int:
-        """The mapping's length in bytes; 0 if it is another by now."""
-        return self.size if self.owner.changes == self.changes else 0
+        self.exported: Any = None
+        self.lent = _BARE_ADDRESSES
 
 
 # Two bytes at an even place are a number of 16 bits, which other processes see whole.
@@ -262,22 +303,71 @@ def _set(window: _Window, start: int, stop: int, data: bytes) -> None:
         window.buffer[start:stop] = data
 
 
+# A search looks first at a copy of so many bytes: a call of C costs as much as all of that.
+_NEAR: Final = 48
+
+
+def _first_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
+    """Where the needle is, if it is where its first byte is first; ABSENT, or BUSY if that is not known."""
+    limit = first + _NEAR if stop - first > _NEAR else stop
+    near = window.buffer[first:limit]
+    if window.owner.changes != window.changes:
+        return BUSY
+    place: int = near.find(sought[:1])
+    if place < 0:
+        return ABSENT if limit == stop else BUSY
+    return first + place if near.startswith(sought, place) else BUSY
+
+
+def _last_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
+    """The same of the last one, by its last byte."""
+    limit = stop - _NEAR if stop - first > _NEAR else first
+    near = window.buffer[limit:stop]
+    if window.owner.changes != window.changes:
+        return BUSY
+    end: int = near.rfind(sought[-1:]) + 1
+    if end == 0:
+        return ABSENT if limit == first else BUSY
+    return limit + end - len(sought) if near.endswith(sought, 0, end) else BUSY
+
+
 # Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
 _NOTHING: Final = _Window(_new_span(0))
 _NOTHING.changes = -1
+
+
+class _Twin(_builtin.mmap):
+    """Addresses for the pages of a map that cannot be written, which views of it keep.
+
+    PyPy copies slices of a view byte by byte unless it is of memory that was read-only from the start (7.3.11, 8.0.1), and
+    only its own map is such memory. Where bare addresses are in use after its death, it cannot be had.
+    """
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Raises BufferError: nobody takes the addresses away."""
+        raise BufferError("cannot close exported pointers exist")
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 class Memory:
     """One mapping of memory: see the Protocol in _native.py."""
 
     __slots__ = (
+        "_asked",
         "_epoch",
         "_lent",
         "_mapping",
         "_owners",
         "_readable",
+        "_spare",
         "_tag",
         "_told",
+        "_twin",
+        "_twins",
         "_window",
         "access",
         "anonymous",
@@ -316,9 +406,15 @@ class Memory:
         self._mapping = ffi.gc(mapping, lib.cm_mapping_end, 0)
         # The spans that are the mapping's, or may become it.
         self._owners = [owner]
+        # One that a resize did not need.
+        self._spare: list[Pointer] = []
         # Those whose addresses somebody may have who keeps this object alive and nothing else.
         self._lent: list[Pointer] = []
         self._window = _NOTHING
+        self._asked = False
+        # Whose address C may have, and the one whose address it has.
+        self._twins: list[_Twin] = []
+        self._twin: _Twin | None = None
 
     def _open(self, request: Request) -> None:
         mapping = self._mapping
@@ -348,17 +444,29 @@ class Memory:
 
     @property
     def length(self) -> int:
-        length = self._window.length()
+        window = self._window
+        return window.size if window.owner.changes == window.changes else self._length()
+
+    def _length(self) -> int:
+        # Who has asked before will ask again. A map that is opened and closed needs no window.
+        if self._asked:
+            self._look()
+        self._asked = True
+        length = 0
         while not length:
             length = self._owner().length
         return length
 
     @property
     def accessible_length(self) -> int:
-        length = self._window.length()
+        window = self._window
+        return window.size if window.owner.changes == window.changes else self._accessible_length()
+
+    def _accessible_length(self) -> int:
+        length = 0
         while not length:
-            self._look()
             length = self._accessible_owner().length
+        self._look()
         return length
 
     def _owner(self) -> Pointer:
@@ -385,14 +493,23 @@ class Memory:
 
     def _current(self) -> _Window:
         """The window on what is mapped now, made anew if it does not fit. Where pages can be replaced only."""
-        owner = self._accessible_owner()
-        window = self._window
-        if window.owner is owner and owner.changes == window.changes:
-            return window
-        # First, so that an exception between the two leaves a window from which it is done again.
-        self._forget(window.owner)
-        self._window = window = _Window(owner)
-        return window
+        while True:
+            window = self._window
+            if window.owner.changes == window.changes:
+                return window
+            owner = self._accessible_owner()
+            if not owner.kept:
+                self._keep()
+            # First, so that an exception between the two leaves a window from which it is done again.
+            self._forget(window.owner)
+            window = _Window(owner)
+            # Another thread may have been in the midst of a change.
+            if window.size:
+                self._window = window
+
+    def _keep(self) -> None:
+        """Has the mapping's span kept; a map that was closed is found to be so by the next look."""
+        self._ask(lib.cm_run_keep)
 
     def _look(self) -> None:
         """Makes the window fit, so that the next access finds it."""
@@ -519,11 +636,18 @@ class Memory:
                 return
 
     def slice(self, key: Any) -> bytes:
-        if key.step is None:
-            window = self._window
-            start = 0 if key.start is None else key.start
-            stop = window.size if key.stop is None else key.stop
-            if 0 <= start <= stop <= window.size and stop - start < LONG:
+        window = self._window
+        size, start, stop = window.size, key.start, key.stop
+        if key.step is None or key.step == 1:
+            if start is None:
+                start = 0
+            elif start < 0:
+                start += size
+            if stop is None or stop > size:
+                stop = size
+            elif stop < 0:
+                stop += size
+            if 0 <= start <= stop and stop - start < LONG:
                 data = _get(window, start, stop)
                 if window.owner.changes == window.changes:
                     return data
@@ -536,13 +660,18 @@ class Memory:
             if step == 1:
                 data = self._load(start, max(start, stop), length)
             else:
-                data = self._gather(start, step, len(range(start, stop, step)))
+                data = self._gather(start, step, len(range(start, stop, step)), length)
             if data is not None:
                 return data
 
-    def _gather(self, start: int, step: int, count: int) -> bytes | None:
+    def _gather(self, start: int, step: int, count: int, length: int) -> bytes | None:
         if count == 0:
             return b""
+        last = start + (count - 1) * step
+        low, high = (start, last) if step > 0 else (last, start)
+        if high - low < LONG:
+            data = self._load(low, high + 1, length)
+            return None if data is None else data[::step]
         target = _octets("unsigned char[]", count)
         code = self._ask(lib.cm_run_gather, start, step, count, target)
         if code == GONE:
@@ -551,13 +680,22 @@ class Memory:
         return bytes(ffi.buffer(target, count))
 
     def assign(self, key: Any, data: Any) -> None:
-        if data.__class__ is bytes:
-            start, stop, count = key.start, key.stop, len(data)
-            if start.__class__ is int and stop.__class__ is int and key.step is None and count < LONG:
+        if key.step is None and self.writable:
+            octets = data if data.__class__ is bytes else _short(data)
+            if octets is not None:
                 window = self._window
-                there = window.owner.changes == window.changes and 0 <= start <= stop <= window.size
-                if there and stop - start == count and self.writable:
-                    _set(window, start, stop, data)
+                size, start, stop = window.size, key.start, key.stop
+                if start is None:
+                    start = 0
+                elif start < 0:
+                    start += size
+                if stop is None or stop > size:
+                    stop = size
+                elif stop < 0:
+                    stop += size
+                there = 0 <= start <= stop and window.owner.changes == window.changes
+                if there and stop - start == len(octets) < LONG:
+                    _set(window, start, stop, octets)
                     if window.owner.changes == window.changes:
                         return
         self._assign(key, data)
@@ -664,16 +802,17 @@ class Memory:
         return end
 
     def write(self, data: Any) -> int:
-        if data.__class__ is bytes:
-            count = len(data)
+        octets = data if data.__class__ is bytes else _short(data)
+        if octets is not None:
+            count = len(octets)
             mapping, window = self._mapping, self._window
             start = mapping.position
             stop = start + count
             there = window.owner.changes == window.changes and stop <= window.size
             if there and count < LONG and self.writable and _move_on(mapping, start, stop):
-                _set(window, start, stop, data)
+                _set(window, start, stop, octets)
                 if window.owner.changes != window.changes:
-                    self._write_at(start, data, count)
+                    self._write_at(start, octets, count)
                 return count
         return self._write(data)
 
@@ -752,33 +891,34 @@ class Memory:
 
     def find(self, needle: Any, start: int | None, end: int | None, backwards: bool) -> int:
         sought: bytes = needle if needle.__class__ is bytes else _copy(needle)
-        count = len(sought)
-        while True:
-            length = self.accessible_length
-            stop = length if end is None else _clipped(end, length)
-            if start is None:
-                first = self._mapping.position
-            else:
-                first = start if start > length else _clipped(start, length)
-            if first + count > stop:
-                return ABSENT
-            if not BLANKS or stop - first >= LONG:
-                return self._find(sought, first, stop, backwards)
-            # Too short to be counted: closed meanwhile, it meets zeros.
-            window = self._current()
-            if window.size != length:
-                continue
-            if backwards:
-                found = lib.cm_rfind(window.pointer, first, stop, sought, count)
-            else:
-                found = lib.cm_find(window.pointer, first, stop, sought, count)
-            if window.owner.changes == window.changes:
-                return _checked(found)
+        first: int = self._mapping.position if start is None else start
+        window = self._window
+        stop = window.size if end is None or end > window.size else end
+        if 0 <= first <= stop and sought:
+            near = _last_near if backwards else _first_near
+            found = near(window, first, stop, sought)
+            if found >= ABSENT:
+                return found
+        return self._find_further(sought, first, sys.maxsize if end is None else end, backwards)
 
-    def _find(self, sought: Any, first: int, stop: int, backwards: bool) -> int:
-        count = len(sought)
-        for part, end in _search_parts(first, stop, count, backwards):
-            found = _checked(self._run(lib.cm_run_find, part, end, sought, count, backwards))
+    def _find_further(self, sought: bytes, start: int, end: int, backwards: bool) -> int:
+        owner, count = self._window.owner, len(sought)
+        if 0 < count <= _LONGEST_NUMBER:
+            found = lib.cm_find_near(owner, start, end, _number(sought, count), count, backwards, LONG)
+        else:
+            found = lib.cm_find_bytes_near(owner, start, end, sought, count, backwards, LONG)
+        if found >= ABSENT:
+            return found
+        return self._find(sought, start, end, backwards)
+
+    def _find(self, sought: bytes, start: int, end: int, backwards: bool) -> int:
+        length = self.accessible_length
+        first = start if start > length else _clipped(start, length)
+        stop, count = _clipped(end, length), len(sought)
+        if first + count > stop:
+            return ABSENT
+        for part, limit in _search_parts(first, stop, count, backwards):
+            found = _checked(self._run(lib.cm_run_find, part, limit, sought, count, backwards))
             if found != ABSENT:
                 return found
         return ABSENT
@@ -786,6 +926,19 @@ class Memory:
     # ---- memory ----
 
     def move(self, target: int, source: int, count: int) -> None:
+        window = self._window
+        owner, changes, room = window.owner, window.changes, window.size - count
+        if 0 <= target <= room and 0 <= source <= room and 0 <= count < LONG and self.writable:
+            data = _get(window, source, source + count)
+            if owner.changes == changes:
+                _set(window, target, target + count, data)
+                if owner.changes != changes:
+                    self._store(target, data)
+                return
+        self._move(target, source, count)
+
+    def _move(self, target: int, source: int, count: int) -> None:
+        self._look()
         length = self.length
         if not self.writable:
             raise TypeError(_READ_ONLY)
@@ -820,17 +973,20 @@ class Memory:
             _weigh(-told)
 
     def resize(self, length: int, objection: Exception | None) -> None:
-        before = self.length
+        before = self._owner().length
         if objection is not None:
             raise objection
-        self._look()
-        fresh = _new_span(0)
+        try:
+            fresh = self._spare.pop()
+        except IndexError:
+            fresh = _new_span(0)
         self._owners.append(fresh)
         try:
             code = ask_twice(lambda: self._ask(lib.cm_mapping_resize, length, fresh))
         finally:
             if fresh.range.base == ffi.NULL:
                 self._owners.remove(fresh)
+                self._spare.append(fresh)
         if code == GONE:
             raise ValueError(CLOSED_MESSAGE)
         if code != 0:
@@ -841,36 +997,61 @@ class Memory:
         return length if self.anonymous else min(length, _GREATEST_WEIGHT)
 
     def _tell(self, weight: int) -> None:
-        """Tells the collector that so many bytes more have come."""
-        if weight <= 0:
-            return
+        """Tells the collector that so many bytes more have come, or gone if negative."""
         if self._epoch.over:
             self._epoch, self._told = _now(), 0
-        self._told += weight
-        _weigh(weight)
+        # It has forgotten what it was told before.
+        weight = max(weight, -self._told)
+        if weight:
+            self._told += weight
+            _weigh(weight)
 
     def export(self, flags: int) -> memoryview:
         """A view of the memory, whose addresses last as long as it does."""
+        window = self._window
+        there = window.exported is not None and window.owner.changes == window.changes
+        if there and (window.lent or flags & _FULL == _FULL):
+            return self._shown(window.exported)
+        return self._export(flags)
+
+    def _export(self, flags: int) -> memoryview:
         while True:
             owner = self._accessible_owner()
             length = owner.length
-            owner.kept = 1
+            self._keep()
+            lent = _BARE_ADDRESSES or flags & _FULL != _FULL
             if _BARE_ADDRESSES:
                 owner.bare = 1
-            elif flags & _FULL != _FULL and owner not in self._lent:
+            elif lent and owner not in self._lent:
                 self._lent.append(owner)
             # The destructor is there for what it keeps alive. It does nothing, and no code of Python.
-            pointer = ffi.gc(owner.range.base, owner.__ne__, 0)
-            view = memoryview(ffi.buffer(pointer, length))
-            if length and self._still_has(owner, length):
-                return view if self.writable else view.toreadonly()
+            exported = self._map_twin(length) or ffi.buffer(ffi.gc(owner.range.base, owner.__ne__, 0), length)
+            if length and owner.length == length:
+                self._look()
+                window = self._window
+                if window.owner is owner and window.size == length:
+                    window.exported, window.lent = exported, lent
+                return self._shown(exported)
 
-    def _still_has(self, owner: Pointer, length: int) -> bool:
-        """Whether a span that is kept by now has a length that was read before."""
-        if not BLANKS:
-            # Whoever takes memory away looks first whether it is kept: who comes between two calls has seen it.
-            self._run(lib.cm_run_load, 0, 0, ffi.NULL)
-        return bool(owner.length == length)
+    def _map_twin(self, length: int) -> _Twin | None:
+        """The memory once more as one that PyPy knows to be read-only, if that can be had."""
+        if self.writable or not BLANKS or _BARE_ADDRESSES or self._twin is not None or not length:
+            return self._twin
+        try:
+            twin = _Twin(-1, length, flags=_builtin.MAP_PRIVATE, prot=_builtin.PROT_READ)
+        except OSError:
+            return None
+        # First, as C has the address then, and others may look at `_twin` meanwhile.
+        self._twins.append(twin)
+        if self._ask(lib.cm_run_twin, ffi.cast("unsigned char *", ffi.from_buffer(twin)), length) == 0:
+            self._twin = twin
+        else:
+            self._twins.remove(twin)
+        return self._twin
+
+    def _shown(self, exported: Any) -> memoryview:
+        view = memoryview(exported)
+        return view if self.writable else view.toreadonly()
 
 
 # ---- how a map holds it ----

@@ -59,6 +59,9 @@ def _shown_access(prot: int) -> int:
     return ACCESS_WRITE if prot & PROT_WRITE else ACCESS_READ
 
 
+# So few are no crowd. To ask for the limit takes a part of the time that opening a map does.
+_FEW = 32
+
 _patience = 0
 
 
@@ -71,6 +74,9 @@ def crowded(descriptor: int) -> bool:
         descriptor: the newest one of this process.
     """
     global _patience
+    if descriptor < _FEW:
+        _patience = 0
+        return False
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     threshold = limit * 3 // 4
     if descriptor < threshold:

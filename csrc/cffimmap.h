@@ -200,6 +200,8 @@ typedef struct {
     intptr_t position;          /* of the next read or write: the caller's, who sets it or has it moved on */
     uintptr_t calls;            /* see mapping.c */
     uintptr_t wanted;
+    uintptr_t twin;             /* an address of the caller's where the pages are mapped once more: see cm_run_twin */
+    size_t twin_length;
 } cm_mapping;
 
 /* Maps length bytes of a file; 0: what it has from the offset on. With `track` the mapping keeps a name of the file. An
@@ -223,6 +225,17 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to);
 void cm_mapping_end(cm_mapping *m);
 void cm_span_end(cm_span *span);
 
+/* Searches that are not counted, where pages can be replaced: they look at the span's changes when they are done. CM_BUSY
+ * if there was one, if the span has no memory, or if nothing is near of more than `short_range` bytes: nothing is known
+ * then, and the caller has to be counted.
+ *
+ * `start` and `end` are what slices understand by them. A needle of 1 to 8 bytes is a number, its first byte the lowest:
+ * PyPy passes a number in a fraction of the time that it needs for bytes. */
+ptrdiff_t cm_find_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, int64_t needle, ptrdiff_t count, int backwards,
+                       ptrdiff_t short_range);
+ptrdiff_t cm_find_bytes_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, const unsigned char *needle,
+                             ptrdiff_t count, int backwards, ptrdiff_t short_range);
+
 /* Calls that run on the mapping's memory or file: meanwhile nobody closes or resizes it. CM_GONE if the range of bytes
  * is not there (any more), CM_BUSY if somebody waits to close or resize. Else as the functions above. */
 int cm_run_move(cm_mapping *m, size_t target, size_t source, size_t count);
@@ -236,6 +249,14 @@ int cm_run_sync(cm_mapping *m, size_t offset, size_t length, int flags);
 int cm_run_advise(cm_mapping *m, size_t offset, size_t length, int advice);
 int cm_run_populate(cm_mapping *m, size_t offset, size_t length);
 int cm_run_set_name(cm_mapping *m, const char *name);
+
+/* Maps the file's pages once more, in the place of pages that are the caller's and stay his as long as the mapping is there.
+ * The close replaces them by zeros, too. CM_UNSUPPORTED if there is such a place, no file, or another length. The mapping
+ * is never resized. */
+int cm_run_twin(cm_mapping *m, unsigned char *place, size_t length);
+
+/* Marks the mapping's span as kept: whoever takes memory away looks at that when no call runs. */
+int cm_run_keep(cm_mapping *m);
 
 /* The file's size in bytes, or as the functions that return a position. There is a file. */
 long long cm_run_size(cm_mapping *m);

@@ -7,6 +7,7 @@
 #if defined(_MSC_VER)
 
 #include <intrin.h>
+#include <windows.h>
 
 static inline uintptr_t cm_get(uintptr_t *word)
 {
@@ -30,7 +31,18 @@ static inline int cm_exchange(uintptr_t *word, uintptr_t *expected, uintptr_t va
     return 0;
 }
 
+static inline void cm_read_first(void)
+{
+    MemoryBarrier();
+}
+
 #else
+
+/* What was read before is read before what is read from here on. */
+static inline void cm_read_first(void)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
 
 static inline uintptr_t cm_get(uintptr_t *word)
 {

@@ -213,6 +213,21 @@ void cm_span_end(cm_span *span)
         (void)cm_unmap(&span->range);
 }
 
+/* Takes the pages from all addresses that somebody may have. */
+static int vacate(cm_mapping *m)
+{
+    unsigned char *twin = (unsigned char *)m->twin;
+    int error = twin == NULL ? 0 : cm_blank(twin, m->twin_length);
+
+    if (error == 0)
+        error = cm_vacate(m->span);
+    if (error != 0 && twin != NULL)
+        (void)cm_map_over(twin, m->file, m->twin_length, m->prot, m->flags, m->offset);
+    if (error == 0)
+        m->twin = 0;
+    return cm_note(m, "cm_blank", error);
+}
+
 static int detach(cm_mapping *m, cm_rest *rest)
 {
     cm_span *span = m->span;
@@ -221,7 +236,7 @@ static int detach(cm_mapping *m, cm_rest *rest)
 
     cm_set_length(span, 0);
     if (span->kept) {
-        error = cm_note(m, "cm_blank", cm_vacate(span));
+        error = vacate(m);
         if (error != 0) {
             cm_set_length(span, length);
             return error;
@@ -301,6 +316,66 @@ int cm_move_on(cm_mapping *m, ptrdiff_t from, ptrdiff_t to)
     uintptr_t seen = (uintptr_t)from;
 
     return cm_exchange((uintptr_t *)&m->position, &seen, (uintptr_t)to) ? 0 : CM_BUSY;
+}
+
+/* ---- searches that are not counted ---- */
+
+/* How far a search looks for what is near, in bytes, before it goes on in parts that are counted. */
+enum { NEAR = 4096 };
+
+static uintptr_t changes_of(cm_span *span)
+{
+    return cm_get((uintptr_t *)&span->changes);
+}
+
+/* Whether what was read since then was the span's. */
+static int is_as_before(cm_span *span, uintptr_t changes)
+{
+    cm_read_first();
+    return changes_of(span) == changes;
+}
+
+static ptrdiff_t clipped(ptrdiff_t place, ptrdiff_t length)
+{
+    if (place >= 0)
+        return place < length ? place : length;
+    return place + length > 0 ? place + length : 0;
+}
+
+ptrdiff_t cm_find_bytes_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, const unsigned char *needle,
+                             ptrdiff_t count, int backwards, ptrdiff_t short_range)
+{
+    uintptr_t changes = changes_of(span);
+    ptrdiff_t length = span->length;
+    ptrdiff_t first = start > length ? start : clipped(start, length);
+    ptrdiff_t stop = clipped(end, length);
+    ptrdiff_t found = CM_ABSENT;
+    int all = stop - first <= short_range;
+
+    if (length == 0)
+        return CM_BUSY;
+    if (!all && backwards)
+        first = stop - (short_range < NEAR ? short_range : NEAR);
+    else if (!all)
+        stop = first + (short_range < NEAR ? short_range : NEAR);
+    if (first <= stop - count && backwards)
+        found = cm_rfind(span->range.base, (size_t)first, (size_t)stop, needle, (size_t)count);
+    else if (first <= stop - count)
+        found = cm_find(span->range.base, (size_t)first, (size_t)stop, needle, (size_t)count);
+    return (found != CM_ABSENT || all) && is_as_before(span, changes) ? found : CM_BUSY;
+}
+
+/* Without a loop, so that compilers make one store of it where the lowest byte comes first. */
+#define BYTES_OF(n)                                                                                             \
+    {(unsigned char)(n), (unsigned char)((n) >> 8), (unsigned char)((n) >> 16), (unsigned char)((n) >> 24),     \
+     (unsigned char)((n) >> 32), (unsigned char)((n) >> 40), (unsigned char)((n) >> 48), (unsigned char)((n) >> 56)}
+
+ptrdiff_t cm_find_near(cm_span *span, ptrdiff_t start, ptrdiff_t end, int64_t needle, ptrdiff_t count, int backwards,
+                       ptrdiff_t short_range)
+{
+    unsigned char bytes[] = BYTES_OF((uint64_t)needle);
+
+    return cm_find_bytes_near(span, start, end, bytes, count, backwards, short_range);
 }
 
 /* ---- calls ---- */
@@ -385,6 +460,40 @@ int cm_run_populate(cm_mapping *m, size_t offset, size_t length)
 int cm_run_set_name(cm_mapping *m, const char *name)
 {
     RUN(int, m, 0, cm_set_name(BASE(m), (size_t)m->span->length, name));
+}
+
+static int map_twin(cm_mapping *m, unsigned char *place, size_t length)
+{
+    uintptr_t none = 0;
+    int error;
+
+    /* A file of huge pages would take more addresses than these. */
+    if (m->file == -1 || length != (size_t)m->span->length || m->page != cm_page_size())
+        return CM_UNSUPPORTED;
+    /* Other calls may run: one of them has it. */
+    if (!cm_exchange(&m->twin, &none, (uintptr_t)place))
+        return CM_UNSUPPORTED;
+    error = cm_map_over(place, m->file, length, m->prot, m->flags, m->offset);
+    m->twin_length = length;
+    if (error != 0)
+        cm_put(&m->twin, 0);
+    return error;
+}
+
+int cm_run_twin(cm_mapping *m, unsigned char *place, size_t length)
+{
+    RUN(int, m, length, map_twin(m, place, length));
+}
+
+static int keep(cm_span *span)
+{
+    span->kept = 1;
+    return 0;
+}
+
+int cm_run_keep(cm_mapping *m)
+{
+    RUN(int, m, 0, keep(m->span));
 }
 
 static long long size_of(cm_file file)

@@ -218,16 +218,17 @@ class TestProtected:
 
 # What an access in C answers is understood on every platform. On CPython it is C that asks.
 CALLS: dict[str, tuple[str, int, Callable[[Any], Any]]] = {
-    "find": ("cm_find", -16 - errno.EIO, lambda m: m.find(b"hello", 0)),
-    "rfind": ("cm_rfind", -16 - errno.EIO, lambda m: m.rfind(b"hello", 0)),
-    "long find": ("cm_run_find", -16 - errno.EIO, lambda m: m.find(b"hello", 0)),
+    "find": ("cm_find_near cm_run_find", -16 - errno.EIO, lambda m: m.find(b"absent", 0)),
+    "rfind": ("cm_find_near cm_run_find", -16 - errno.EIO, lambda m: m.rfind(b"absent", 0)),
+    "find more": ("cm_find_bytes_near cm_run_find", -16 - errno.EIO, lambda m: m.find(b"absent" * 3, 0)),
+    "long find": ("cm_run_find", -16 - errno.EIO, lambda m: m.find(b"absent", 0)),
     "readline": ("cm_line_end cm_run_line_end", -16 - errno.EIO, lambda m: m.readline()),
     "long readline": ("cm_run_line_end", -16 - errno.EIO, lambda m: m.readline()),
-    "steps": ("cm_run_gather", errno.EIO, lambda m: m[::2]),
+    "long steps": ("cm_run_gather", errno.EIO, lambda m: m[::2]),
     "set steps": ("cm_run_scatter", errno.EIO, lambda m: operator.setitem(m, slice(0, 10, 2), b"HELLO")),
     "long write": ("cm_run_store", errno.EIO, lambda m: m.write(bytearray(10))),
     "long set": ("cm_run_store", errno.EIO, lambda m: operator.setitem(m, slice(0, 5), bytearray(b"HELLO"))),
-    "move": ("cm_run_move", errno.EIO, lambda m: m.move(0, 1, 5)),
+    "long move": ("cm_run_move", errno.EIO, lambda m: m.move(0, 1, 5)),
 }
 
 

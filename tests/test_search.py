@@ -385,6 +385,19 @@ def test_memory_outside_the_range_is_not_read() -> None:
     assert run_python(PROTECTED) == "searched\n"
 
 
+@pytest.mark.parametrize("byte", [b"\0", b"\x7f", b"\x80", b"\xff"])
+@pytest.mark.parametrize("distance", [0, 40, 100, 5000, 70000])
+def test_needles_of_every_length_at_every_distance(mmap: ModuleType, distance: int, byte: bytes) -> None:
+    other = b"\x01"
+    text = other * (distance + 1) + byte * 12 + other * (distance + 1)
+    with mapped(mmap, text) as m:
+        for count in range(14):
+            for needle in (byte * count, other + byte * count, byte * count + other, byte * count + b"\x02"):
+                assert answers(m, needle) == expected(text, needle)
+                assert answers(m, bytearray(needle), 1) == expected(text, needle, 1)
+                assert answers(m, memoryview(needle), 1, -1) == expected(text, needle, 1, -1)
+
+
 def test_needle_is_found_at_the_very_end_of_a_page(mmap: ModuleType) -> None:
     for count in range(1, 70):
         needle = b"y" * (count - 1) + b"z"
