@@ -21,6 +21,7 @@ import operator
 import sys
 from _thread import _count as _other_threads
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from gc import collect
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -351,6 +352,14 @@ class _Twin(_builtin.mmap):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _new_twin(length: int) -> _Twin | None:
+    """Addresses for so many bytes, if there are."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            return _Twin(-1, length, flags=_builtin.MAP_PRIVATE, prot=_builtin.PROT_READ)
+    return None
 
 
 class Memory:
@@ -1035,11 +1044,10 @@ class Memory:
 
     def _map_twin(self, length: int) -> _Twin | None:
         """The memory once more as one that PyPy knows to be read-only, if that can be had."""
-        if self.writable or not BLANKS or _BARE_ADDRESSES or self._twin is not None or not length:
+        if _BARE_ADDRESSES or self.writable or self._twin is not None or not length:
             return self._twin
-        try:
-            twin = _Twin(-1, length, flags=_builtin.MAP_PRIVATE, prot=_builtin.PROT_READ)
-        except OSError:
+        twin = _new_twin(length)
+        if twin is None:
             return None
         # First, as C has the address then, and others may look at `_twin` meanwhile.
         self._twins.append(twin)
