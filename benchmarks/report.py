@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyperf
 from rows import GB_S, PAUSE, ROWS, Row, Targets
 
 HERE = Path(__file__).resolve().parent
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 RESULTS = HERE / "results"
 PLOT = HERE.parent / "docs" / "speed.svg"
 OURS = "cffimmap"
@@ -74,10 +77,12 @@ def _seconds(results: pyperf.BenchmarkSuite, row: Row, subject: str) -> float | 
     return next(filter(None, raised), None) or float(found.median())
 
 
-def _shown(row: Row, seconds: float | str) -> str:
+def _shown(row: Row, seconds: float | str, results: pyperf.BenchmarkSuite) -> str:
     if isinstance(seconds, str):
         return seconds
-    return f"{_in_unit(row, seconds):.{1 if seconds < 1e-6 or row.unit != 'ns' else 0}f} {row.unit}"
+    if row.unit == GB_S:
+        return f"{_in_unit(row, seconds):.1f} {GB_S}"
+    return str(results.get_benchmarks()[0].format_value(seconds))
 
 
 def _in_unit(row: Row, seconds: float) -> float:
@@ -97,7 +102,9 @@ def _figure(results: pyperf.BenchmarkSuite, row: Row, other: str) -> Comparison:
         target = _target(row.targets[other], _interpreter(results))
         if not isinstance(theirs, str) and not isinstance(ours, str):
             value = theirs / ours
-    return Comparison(_shown(row, theirs), _shown(row, ours), value, target, less=row.unit == PAUSE)
+    return Comparison(
+        _shown(row, theirs, results), _shown(row, ours, results), value, target, less=row.unit == PAUSE
+    )
 
 
 def _interpreter(results: pyperf.BenchmarkSuite) -> str:
@@ -133,24 +140,18 @@ def draw(suites: list[pyperf.BenchmarkSuite]) -> None:
     from matplotlib.figure import Figure
 
     # The same results make the same file.
-    rcParams["svg.hashsalt"] = OURS
+    rcParams.update({"svg.hashsalt": OURS, "svg.fonttype": "none"})
     shown = [(row, other, name) for row, other, name in _comparisons() if row.mark is None]
     size = (3 + 2.2 * len(suites), 1.2 + 0.17 * len(shown))
     plot = Figure(figsize=size, layout="constrained")
-    columns = plot.subplots(1, len(suites), sharey=True, squeeze=False)[0]
+    columns = plot.subplots(1, len(suites), sharex=True, sharey=True, squeeze=False)[0]
     for column, results in zip(columns, suites):
-        figures = [_figure(results, row, other) for row, other, _ in shown]
-        for place, figure in enumerate(figures):
-            if figure.target is not None:
-                column.plot(figure.target, place, "|", color="black", markersize=8)
-            if figure.value is not None:
-                column.plot(
-                    figure.value,
-                    place,
-                    "o",
-                    color="tab:red" if figure.met() is False else "tab:blue",
-                    markersize=4,
-                )
+        figures = list(enumerate(_figure(results, row, other) for row, other, _ in shown))
+        _plot(column, [(found.target, at) for at, found in figures], "|", "black")
+        _plot(
+            column, [(found.value, at) for at, found in figures if found.met() is not False], "o", "tab:blue"
+        )
+        _plot(column, [(found.value, at) for at, found in figures if found.met() is False], "o", "tab:red")
         column.axvline(1, color="grey", linewidth=0.8)
         column.set_xscale("log")
         column.xaxis.set_major_formatter("{x:g}")
@@ -161,9 +162,14 @@ def draw(suites: list[pyperf.BenchmarkSuite]) -> None:
     columns[0].set_yticks(range(len(shown)), [name for _, _, name in shown])
     columns[0].set_ylim(len(shown) - 0.5, -0.5)
     plot.supxlabel(
-        "times as quick as the builtin mmap, or as the other that is named; | the target", fontsize=8
+        "times as quick as the builtin mmap, or as the other named: blue reaches the target |", fontsize=8
     )
     plot.savefig(PLOT, metadata={"Date": None})
+
+
+def _plot(column: Axes, points: list[tuple[float | None, int]], marker: str, colour: str) -> None:
+    there = [point for point in points if point[0] is not None]
+    column.plot([value for value, _ in there], [at for _, at in there], marker, color=colour, markersize=5)
 
 
 def main() -> None:
