@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -28,12 +29,14 @@ BODY = """
 JIT_BODY = """
         {head}
         for i in range(1, {loops} + 1):
-            j = i + 16; k = i + 4096; e = i + 300; v = i & 127; last = {size} - 16 + (i & 1)
             {kept}
 """
+# Only what a statement uses is made anew each time: on PyPy an addition that may overflow costs half of an index.
+FOLLOWING = {"j": "i + 16", "k": "i + 4096", "e": "i + 300", "v": "i & 127", "last": "size - 16 + (i & 1)"}
 TEMPLATE = """
-def measured(loops, begin, end, m, pair, subject, file, huge_file, dirty, data):
-    i, j, k, e, v, last = 517, 533, 4613, 817, 65, {size} - 16
+def measured(loops, begin, end, m, subject, file, huge_file, dirty, data):
+    size = {size}
+    i, j, k, e, v, last = 517, 533, 4613, 817, 65, size - 16
     total = 0
     {setup}
     begun = begin()
@@ -63,7 +66,9 @@ def _body(row: Row) -> str:
     if row.once:
         return BODY.format(head=row.head, copies=kept)
     if JIT:
-        return JIT_BODY.format(head=row.head, kept=kept, loops=JIT_LOOPS, size=row.size)
+        used = [name for name in FOLLOWING if re.search(rf"\b{name}\b", row.statement)]
+        made = "".join(f"{name} = {FOLLOWING[name]}; " for name in used)
+        return JIT_BODY.format(head=row.head, kept=made + kept, loops=JIT_LOOPS)
     return BODY.format(head=row.head, copies="\n        ".join([kept] * COPIES))
 
 
@@ -104,13 +109,12 @@ def prepared(row: Row, subject: str, huge_path: str) -> Loop:
     exec(TEMPLATE.format(size=row.size, setup=row.setup, body=_body(row)), namespace)
     module = importlib.import_module("mmap" if subject in (LIBC, STRINGZILLA) else subject)
     m = _map(subject, module, row.size)
-    pair = (m, module.mmap(-1, row.size))
     file, huge = tempfile.TemporaryFile(), Path(huge_path).open("r+b")  # noqa: SIM115 (as long as the loop)
     file.write(text(MIB))
     file.flush()
 
     def run(begin: Callable[[], Any], end: Callable[[Any], Any], loops: int) -> Any:
         files = (file.fileno(), huge.fileno(), functools.partial(rewrite, huge))
-        return namespace["measured"](loops, begin, end, m, pair, module, *files, b"0123456789abcdef")
+        return namespace["measured"](loops, begin, end, m, module, *files, b"0123456789abcdef")
 
     return run

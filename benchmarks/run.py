@@ -153,9 +153,9 @@ def _make_runner() -> pyperf.Runner:
         command += ["--processes", str(turns), "--huge", args.huge]
 
     runner = pyperf.Runner(
-        processes=3,
+        processes=2 if JIT else 3,
         values=3,
-        warmups=6 if JIT else 1,
+        warmups=3 if JIT else 1,
         min_time=0.02,
         metadata={"interpreter": _interpreter()},
         add_cmdline_args=pass_on,
