@@ -74,7 +74,7 @@ def run() -> None:
             loop = prepared(row, subject, os.devnull)
             loop(int, bool, WARM)
             for _ in range(TRIES):
-                others.append([bytes(size) for size in range(0, 512, 8)])
+                others.append([object(), len(others) + 1000, *(bytes(size) for size in range(1, 512, 8))])
                 for loops in (LOOPS, 2 * LOOPS):
                     loop(os.ctermid, lambda _: os.ctermid(), loops)
 
