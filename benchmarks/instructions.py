@@ -68,7 +68,7 @@ class Count(NamedTuple):
 def run() -> None:
     """What valgrind counts: each operation of each subject, twice as often the second time."""
     gc.disable()
-    others = []
+    others: list[list[object]] = []
     for row in (row for row in ROWS if row.name in OPERATIONS):
         for subject in SUBJECTS:
             loop = prepared(row, subject, os.devnull)

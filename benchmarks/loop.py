@@ -50,7 +50,9 @@ class Memchr:
 
     def __init__(self, m: Any, size: int) -> None:
         self.size = size
-        self.address = ctypes.addressof((ctypes.c_char * size).from_buffer(m))
+        # Keeps the map alive, whose address alone would not.
+        self.buffer = (ctypes.c_char * size).from_buffer(m)
+        self.address = ctypes.addressof(self.buffer)
         self.memchr = ctypes.CDLL(None).memchr
         self.memchr.restype = ctypes.c_void_p
         self.memchr.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]

@@ -116,18 +116,14 @@ class Bench:
 
     def _once(self, row: Row, subject: str, turn: int) -> pyperf.Benchmark | None:
         name = f"{row.name}: {subject}"
-        try:
-            result = self._runner.bench_time_func(
-                f"{name}, turn {turn + 1}",
-                _measured,
-                row,
-                subject,
-                self._args.huge,
-                inner_loops=operations(row),
-            )
-        except RuntimeError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return None
+        result = self._runner.bench_time_func(
+            f"{name}, turn {turn + 1}",
+            _measured,
+            row,
+            subject,
+            self._args.huge,
+            inner_loops=operations(row),
+        )
         if self._args.worker:
             return None
         result.update_metadata({"name": name})
