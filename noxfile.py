@@ -148,6 +148,9 @@ platform.machine = lambda: machine
 runpy.run_module("cibuildwheel", run_name="__main__")
 """
 
+# What the bench compares ours with beside the builtin, where it installs.
+COMPARED = ["stringzilla", "fmmap"]
+
 # What cibuildwheel builds on the machines of .github/workflows/build.yml, or only tests, with the wheel of 3.11.
 CP = ["cp39", "cp310", "cp311", "cp312", "cp313", "cp314", "cp315"]
 PP = ["pp310", "pp311"]
@@ -607,7 +610,29 @@ def kind_of_file(name: str, version: str) -> str:
 
 
 @nox.session(python=INTERPRETERS)
-def benchmark(session: nox.Session) -> None:
-    """The builtin mmap and cffimmap side by side; not part of what CI runs."""
+def bench(session: nox.Session) -> None:
+    """The builtin mmap, others and ours side by side, and a report of all interpreters; CI does not run it."""
     install(session, "bench", ".")
-    session.run("python", "benchmarks/operations.py", *session.posargs)
+    for other in COMPARED:
+        try:
+            # Without a wheel it takes PyPy ten minutes to build.
+            session.install("--only-binary", "stringzilla", other)
+        except nox.command.CommandFailed:
+            session.warn(f"{other} does not install here: its rows stay empty")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+    session.notify("bench_report")
+
+
+@nox.session(python="3.13")
+def bench_report(session: nox.Session) -> None:
+    """The table and the plot (docs/speed.svg) of what the bench sessions have measured."""
+    install(session, "bench-report")
+    session.run("python", "benchmarks/report.py")
+
+
+# The interpreter that benchmarks/instructions.json is of.
+@nox.session(python="3.11")
+def instructions(session: nox.Session) -> None:
+    """The instructions of short operations, by valgrind: more than before fail. `-- --update` keeps what is found."""
+    session.install(".")
+    session.run("python", "benchmarks/instructions.py", *session.posargs)
