@@ -295,12 +295,12 @@ class _Window:
 # Two bytes at an even place are a number of 16 bits, which other processes see whole.
 
 
-def _get(window: _Window, start: int, stop: int) -> bytes:
-    if stop - start == 2 and not start & 1:
+def _get(window: _Window, start: int, count: int) -> bytes:
+    if count == 2 and not start & 1:
         pair: int = window.pairs[start >> 1]
         first, second = (pair & 255, pair >> 8) if _LITTLE_ENDIAN else (pair >> 8, pair & 255)
         return _SINGLE_BYTES[first] + _SINGLE_BYTES[second]
-    return window.buffer[start:stop]  # type: ignore[no-any-return]
+    return window.buffer[start : start + count]  # type: ignore[no-any-return]
 
 
 def _kernel_copy(window: _Window, start: int, stop: int) -> bytes | None:
@@ -337,7 +337,8 @@ def _first_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
     place: int = near.find(sought[:1])
     if place < 0:
         return ABSENT if limit == stop else BUSY
-    return first + place if near.startswith(sought, place) else BUSY
+    # A call costs as much as all the rest.
+    return first + place if len(sought) == 1 or near.startswith(sought, place) else BUSY
 
 
 def _last_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
@@ -349,7 +350,7 @@ def _last_near(window: _Window, first: int, stop: int, sought: bytes) -> int:
     end: int = near.rfind(sought[-1:]) + 1
     if end == 0:
         return ABSENT if limit == first else BUSY
-    return limit + end - len(sought) if near.endswith(sought, 0, end) else BUSY
+    return limit + end - len(sought) if len(sought) == 1 or near.endswith(sought, 0, end) else BUSY
 
 
 # Where every access finds that it has to ask: of memory that cannot be accessed, or only by calls that are counted.
@@ -587,7 +588,7 @@ class Memory:
         if data is None:
             if stop - start >= LONG:
                 self._populate(start, stop)
-            data = _get(window, start, stop)
+            data = _get(window, start, stop - start)
         return data if window.owner.changes == window.changes else None
 
     def _load_counted(self, start: int, stop: int) -> bytes | None:
@@ -679,7 +680,7 @@ class Memory:
             elif stop < 0:
                 stop += size
             if 0 <= start <= stop and stop - start < LONG:
-                data = _get(window, start, stop)
+                data = _get(window, start, stop - start)
                 if window.owner.changes == window.changes:
                     return data
         return self._slice(key)
@@ -751,10 +752,11 @@ class Memory:
     def read(self, count: int) -> bytes:
         mapping, window = self._mapping, self._window
         start = mapping.position
-        stop = start + count if 0 <= count < window.size - start else window.size
-        if start < stop and stop - start < LONG:
-            data = _get(window, start, stop)
-            if window.owner.changes == window.changes and _move_on(mapping, start, stop):
+        room = window.size - start
+        taken = count if 0 <= count < room else room
+        if 0 < taken < LONG:
+            data = _get(window, start, taken)
+            if window.owner.changes == window.changes and _move_on(mapping, start, start + taken):
                 return data
         return self._read(count)
 
@@ -960,7 +962,7 @@ class Memory:
         window = self._window
         owner, changes, room = window.owner, window.changes, window.size - count
         if 0 <= target <= room and 0 <= source <= room and 0 <= count < LONG and self.writable:
-            data = _get(window, source, source + count)
+            data = _get(window, source, count)
             if owner.changes == changes:
                 _set(window, target, target + count, data)
                 if owner.changes != changes:
