@@ -9,6 +9,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Keeps a rare way out of the frequent one before it, which would save and restore registers for it. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define CM_NEVER_INLINE __declspec(noinline)
+#else
+#define CM_NEVER_INLINE __attribute__((noinline))
+#endif
+
 /* What accesses memory, and no more: it may be left in the midst, so that it must hold nothing and call nobody. */
 typedef void cm_access(void *arguments);
 

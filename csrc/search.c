@@ -42,11 +42,9 @@
 #define IS_MSVC 1
 #include <intrin.h>
 #define ALWAYS_INLINE __forceinline
-#define NEVER_INLINE __declspec(noinline)
 #define FOR_AVX2
 #else
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-#define NEVER_INLINE __attribute__((noinline))
 #define FOR_AVX2 __attribute__((target("avx2")))
 #endif
 

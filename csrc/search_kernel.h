@@ -132,14 +132,14 @@ TARGET static ALWAYS_INLINE ptrdiff_t KERNEL(search)(const unsigned char *text, 
 }
 
 /* Apart from what follows, so that a search for one byte pays for no more. */
-TARGET static NEVER_INLINE ptrdiff_t KERNEL(find_long)(const unsigned char *text, size_t length,
-                                                       const unsigned char *needle, size_t count)
+TARGET static CM_NEVER_INLINE ptrdiff_t KERNEL(find_long)(const unsigned char *text, size_t length,
+                                                          const unsigned char *needle, size_t count)
 {
     return KERNEL(search)(text, length, needle, count, 0);
 }
 
-TARGET static NEVER_INLINE ptrdiff_t KERNEL(rfind_long)(const unsigned char *text, size_t length,
-                                                        const unsigned char *needle, size_t count)
+TARGET static CM_NEVER_INLINE ptrdiff_t KERNEL(rfind_long)(const unsigned char *text, size_t length,
+                                                           const unsigned char *needle, size_t count)
 {
     return KERNEL(search)(text, length, needle, count, 1);
 }

@@ -126,7 +126,7 @@ static size_t place_in(const range *r, Py_ssize_t before)
     return (size_t)r->start + (size_t)before * (size_t)r->step;
 }
 
-static PyObject *gather(memory *m, const range *r)
+static CM_NEVER_INLINE PyObject *gather(memory *m, const range *r)
 {
     PyObject *result = PyBytes_FromStringAndSize(NULL, r->count);
     unsigned char *target = result == NULL ? NULL : (unsigned char *)PyBytes_AsString(result);
@@ -145,7 +145,7 @@ static PyObject *gather(memory *m, const range *r)
     return result;
 }
 
-static int scatter(memory *m, const range *r, const unsigned char *data)
+static CM_NEVER_INLINE int scatter(memory *m, const range *r, const unsigned char *data)
 {
     int result;
 

@@ -267,15 +267,6 @@ int cm_write_long(memory *m, Py_ssize_t start, const unsigned char *data, Py_ssi
     return result;
 }
 
-PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count)
-{
-    PyObject *result = PyBytes_FromStringAndSize(NULL, count);
-
-    if (result != NULL && count > 0 && cm_read_bytes(m, start, PyBytes_AsString(result), count) == -1)
-        Py_CLEAR(result);
-    return result;
-}
-
 /* ---- closing ---- */
 
 /* Takes everything away if nobody holds it, in one step under the lock. */

@@ -200,7 +200,14 @@ static inline int cm_write_bytes(memory *m, Py_ssize_t start, const void *data, 
 }
 
 /* The bytes of a range that lies within the memory. */
-PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count);
+static inline PyObject *cm_bytes(memory *m, Py_ssize_t start, Py_ssize_t count)
+{
+    PyObject *result = PyBytes_FromStringAndSize(NULL, count);
+
+    if (result != NULL && count > 0 && cm_read_bytes(m, start, PyBytes_AsString(result), count) == -1)
+        Py_CLEAR(result);
+    return result;
+}
 
 int cm_get_buffer(PyObject *self, Py_buffer *buffer, int flags);
 void cm_release_buffer(PyObject *self, Py_buffer *buffer);

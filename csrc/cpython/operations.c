@@ -98,7 +98,8 @@ static Py_ssize_t line_end(memory *m, Py_ssize_t start, Py_ssize_t end)
     }
 }
 
-PyObject *cm_readline(memory *m)
+/* A line that is not all near by. */
+static CM_NEVER_INLINE PyObject *read_long_line(memory *m)
 {
     Py_ssize_t start, stop, length;
 
@@ -115,6 +116,25 @@ PyObject *cm_readline(memory *m)
         /* During a long search another thread may have taken the line. */
     } while (m->position != start);
     return read_range(m, start, stop);
+}
+
+PyObject *cm_readline(memory *m)
+{
+    Py_ssize_t length = cm_accessible_length(m);
+    Py_ssize_t start = m->position;
+    Py_ssize_t short_way = m->state->long_call - 1;
+    Py_ssize_t end;
+    ptrdiff_t stop;
+
+    if (length == -1)
+        return NULL;
+    if (start >= length)
+        return PyBytes_FromStringAndSize(NULL, 0);
+    end = length - start > short_way ? start + short_way : length;
+    stop = cm_line_end(m->mapping.span->range.base, start, end);
+    if (stop > start && (stop < end || end == length))
+        return read_range(m, start, stop);
+    return read_long_line(m);
 }
 
 /* ---- writing ---- */

@@ -852,6 +852,187 @@ static void bare_addresses_are_never_given_back(void)
     check_closed();
 }
 
+/* ---- a twin ---- */
+
+#if !defined(_WIN32)
+
+/* Pages of the caller's, in the place of which the mapping's are to be mapped once more. */
+static unsigned char *make_place(void)
+{
+    cm_range range;
+
+    if (cm_map(-1, now.length, PROT_READ, MAP_PRIVATE | MAP_ANON, 0, &range) != 0)
+        give_up("cm_map");
+    return range.base;
+}
+
+static void end_place(unsigned char *place)
+{
+    cm_range range = {place, now.m.twin_length != 0 ? (ptrdiff_t)now.m.twin_length : (ptrdiff_t)now.length};
+
+    if (cm_unmap(&range) != 0)
+        give_up("cm_unmap");
+}
+
+static void a_twin_shows_the_pages_until_the_close(void)
+{
+    const manner kept = {1, 0, 0};
+
+    for (int k = 0; k < 2; k++) {
+        unsigned char *place, *other;
+
+        begin(&kinds[k], &kept);
+        place = make_place();
+        other = make_place();
+        CHECK(cm_run_twin(&now.m, place, now.length) == 0);
+        CHECK(memcmp(place, in_memory, now.length) == 0);
+        now.m.span->range.base[7] = in_memory[7] = in_file[now.offset + 7] = 1;
+        CHECK(place[7] == 1);
+        CHECK(cm_run_twin(&now.m, other, now.length) == CM_UNSUPPORTED);
+        CHECK(is_zero(other, now.length));
+        check_contents();
+        CHECK(cm_mapping_close(&now.m) == 0);
+        CHECK(is_zero(place, now.length));
+        CHECK(cm_run_twin(&now.m, other, now.length) == CM_GONE);
+        end_place(place);
+        end_place(other);
+        check_closed();
+    }
+}
+
+static void refuse_twin(const kind *k, int tracked, size_t length)
+{
+    const manner kept = {1, 0, 0};
+    unsigned char *place;
+
+    prepare(k, &kept);
+    CHECK(cm_mapping_open(&now.m, now.file, tracked, now.length) == 0);
+    write_memory();
+    place = make_place();
+    CHECK(cm_run_twin(&now.m, place, length != 0 ? length : now.length) != 0);
+    CHECK(now.m.twin == 0);
+    CHECK(is_zero(place, now.length));
+    check_contents();
+    end_place(place);
+    end();
+}
+
+static void a_twin_needs_a_file_of_that_length(void)
+{
+    refuse_twin(&kinds[0], 0, 0);
+    refuse_twin(&kinds[0], 1, 1);
+    refuse_twin(&kinds[KINDS - 1], 1, 0);
+    refuse_twin(&kinds[KINDS - 2], 1, 0);
+}
+
+#if defined(FAILING)
+
+static void a_twin_that_fails_leaves_the_place(void)
+{
+    const manner kept = {1, 0, 0};
+    unsigned char *place;
+
+    begin(&kinds[0], &kept);
+    place = make_place();
+    let_fail(1, ENOMEM);
+    CHECK(cm_run_twin(&now.m, place, now.length) == ENOMEM);
+    let_fail(NONE, 0);
+    CHECK(is_zero(place, now.length));
+    check_contents();
+    CHECK(cm_run_twin(&now.m, place, now.length) == 0);
+    CHECK(memcmp(place, in_memory, now.length) == 0);
+    CHECK(cm_mapping_close(&now.m) == 0);
+    end_place(place);
+    check_closed();
+}
+
+static int close_twin_with_fault(const kind *k, int number)
+{
+    const manner kept = {1, 0, 0};
+    unsigned char *place;
+    int error, met;
+
+    begin(k, &kept);
+    place = make_place();
+    if (cm_run_twin(&now.m, place, now.length) != 0)
+        give_up("cm_run_twin");
+    let_fail(number, ENOMEM);
+    error = cm_mapping_close(&now.m);
+    met = fault.met;
+    let_fail(NONE, 0);
+    if (error != 0) {
+        check_contents();
+        broken |= memcmp(place, in_memory, now.length) != 0;
+    }
+    broken |= cm_mapping_close(&now.m) != 0 || !is_zero(place, now.length);
+    end_place(place);
+    check_closed();
+    return met;
+}
+
+static void a_close_that_fails_leaves_the_twin_too(void)
+{
+    int number = 1;
+
+    for (int k = 0; k < 2; k++)
+        for (number = 1; !broken && close_twin_with_fault(&kinds[k], number); number++)
+            ;
+    CHECK(number == 3);
+}
+
+#endif
+
+#endif
+
+/* ---- searches that are not counted ---- */
+
+static ptrdiff_t look_near(ptrdiff_t start, ptrdiff_t end, const char *needle, int backwards)
+{
+    size_t count = strlen(needle);
+    uint64_t number = 0;
+    ptrdiff_t found = cm_find_bytes_near(now.m.span, start, end, (const unsigned char *)needle, (ptrdiff_t)count, backwards,
+                                         1000);
+
+    for (size_t i = 0; i < count; i++)
+        number |= (uint64_t)(unsigned char)needle[i] << 8 * i;
+    if (cm_find_near(now.m.span, start, end, (int64_t)number, (ptrdiff_t)count, backwards, 1000) != found)
+        give_up("cm_find_near");
+    return found;
+}
+
+static void what_is_near_is_found_without_a_count(void)
+{
+    const manner plain = {0, 0, 0};
+    ptrdiff_t length;
+    unsigned char *base;
+
+    begin(&kinds[0], &plain);
+    length = now.m.span->length;
+    base = now.m.span->range.base;
+    memset(base, '.', (size_t)length);
+    memcpy(base + 990, "an\xffother", 8);
+    memcpy(base + length - 900, "last", 4);
+    CHECK(look_near(0, length, "an\xffother", 0) == 990);
+    CHECK(look_near(990, 998, "an\xffother", 1) == 990);
+    CHECK(look_near(990, 997, "an\xffother", 1) == CM_ABSENT);
+    CHECK(look_near(991, 1990, "an\xff", 0) == CM_ABSENT);
+    CHECK(look_near(991, 1992, "an\xff", 0) == CM_BUSY);
+    CHECK(look_near(0, length, "last", 0) == CM_BUSY);
+    CHECK(look_near(0, length, "last", 1) == length - 900);
+    CHECK(look_near(0, length, "other", 1) == CM_BUSY);
+    CHECK(look_near(-900, PTRDIFF_MAX, "last", 0) == length - 900);
+    CHECK(look_near(-899, PTRDIFF_MAX, "last", 0) == CM_ABSENT);
+    CHECK(look_near(PTRDIFF_MIN, -length, "a", 0) == CM_ABSENT);
+    CHECK(look_near(length + 1, PTRDIFF_MAX, "a", 0) == CM_ABSENT);
+    CHECK(look_near(length, PTRDIFF_MAX, "", 0) == length);
+    CHECK(look_near(length + 1, PTRDIFF_MAX, "", 0) == CM_ABSENT);
+    CHECK(look_near(5, 5, "a", 0) == CM_ABSENT);
+    CHECK(look_near(9, 5, "a", 1) == CM_ABSENT);
+    write_memory();
+    end();
+    CHECK(look_near(0, 100, "a", 0) == CM_BUSY);
+}
+
 /* What an open answers of a file of so many bytes, from an offset on. */
 static void check_refusal(long long size, long long offset, size_t length, int answer)
 {
@@ -1515,6 +1696,7 @@ static const test tests[] = {
     TEST(a_map_without_the_file_s_name_holds_none),
     TEST(what_is_dropped_is_ended_by_the_destructors),
     TEST(bare_addresses_are_never_given_back),
+    TEST(what_is_near_is_found_without_a_count),
     TEST(what_the_file_does_not_have_is_refused),
 #if defined(FAILING)
     TEST(an_open_that_fails_leaves_nothing),
@@ -1523,6 +1705,8 @@ static const test tests[] = {
     TEST(who_waits_keeps_new_calls_out_for_a_while),
     TEST(nobody_enters_while_the_mapping_is_resized),
 #if !defined(_WIN32)
+    TEST(a_twin_that_fails_leaves_the_place),
+    TEST(a_close_that_fails_leaves_the_twin_too),
     TEST(a_file_is_synchronised_before_anything_else),
     TEST(a_forked_child_has_none_of_its_parent_s_calls),
 #endif
@@ -1541,6 +1725,8 @@ static const test tests[] = {
     TEST(who_takes_the_tag_meanwhile_keeps_it),
 #endif
 #else
+    TEST(a_twin_shows_the_pages_until_the_close),
+    TEST(a_twin_needs_a_file_of_that_length),
     TEST(threads_and_resizes_get_along),
 #endif
 };
