@@ -36,7 +36,7 @@ _NOT_TAKEN = frozenset(
     ]
 )
 
-_tuning = {"long": 1 << 16, "part": 1 << 26, "quick": True}
+_tuning = {"long": 1 << 16, "part": 1 << 20, "turn": 8, "quick": True}
 
 
 class Base:
@@ -83,6 +83,11 @@ new: Any = compiled.new
 
 
 def tune(**values: int) -> None:
-    """For the tests: from how many bytes on a call is `long`, how many it does as one `part`, whether C is `quick`."""
+    """For the tests.
+
+    Args:
+        **values: from how many bytes on a call is `long`; how many it does as one `part`; after how many milliseconds, its
+            `turn`, it looks for signals; whether C is `quick` and answers plain arguments.
+    """
     _tuning.update(values)
-    compiled.tune(_tuning["long"], _tuning["part"], _tuning["quick"])
+    compiled.tune(_tuning["long"], _tuning["part"], _tuning["turn"], _tuning["quick"])

@@ -75,7 +75,7 @@ _FULL: Final = 0x11C
 LONG = 1 << 16
 
 # What it does at once: signals and other threads are served in between.
-PART = 1 << 26
+PART = 1 << 24
 
 # Anonymous memory weighs its length with the collector. The pages of a file can be had again at any time: beyond this
 # many bytes their weight would only make it run at every other map.

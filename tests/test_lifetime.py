@@ -347,7 +347,7 @@ class TestInterrupts:
             raise KeyboardInterrupt
 
         m = cffimmap.mmap(-1, 1 << 24)
-        with tuned(part=1 << 16), alarms(interrupt) as ring:
+        with tuned(part=1 << 16, turn=0), alarms(interrupt) as ring:
             ring(0.05)
             with pytest.raises(KeyboardInterrupt) as raised:
                 list(iter(lambda: m.find(b"never", 0), 0))

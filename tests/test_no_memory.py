@@ -64,7 +64,7 @@ def failures(call, m):
     return count
 
 
-for long, part in ((1 << 16, 1 << 26), (2, 50)):
+for long, part in ((1 << 16, 1 << 20), (2, 50)):
     tune(long=long, part=part)
     for number, call in enumerate(calls):
         with cffimmap.mmap(file.fileno(), 0) as m:

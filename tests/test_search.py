@@ -338,7 +338,7 @@ class TestInParts:
             for number in range(100):
                 m[:] = bytes(LONG)
                 # The first part is as short as a search that is not long, and 1000 bytes on the second one begins.
-                with tuned(long=1003, part=1000), alarms(write) as ring:
+                with tuned(long=1003, part=1000, turn=0), alarms(write) as ring:
                     ring(0.0001 * (1 + number % 10))
                     found.add(getattr(m, name)(b"xyx", 0))
                 if found & {*places[1:]}:

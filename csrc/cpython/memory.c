@@ -232,25 +232,6 @@ int cm_take_buffer(PyObject *object, source *s)
 
 /* ---- accesses ---- */
 
-/* Bytes of the first part and of the least, milliseconds of a short one and of a long one. */
-enum { FIRST_PART = 1 << 22, LEAST_PART = 1 << 16, SHORT = 4, LONG = 16 };
-
-int cm_next_part(const memory *m, pace *p)
-{
-    uint32_t now = cm_clock() | 1;
-    uint32_t taken = now - p->began;
-    Py_ssize_t most = m->state->part;
-
-    if (p->began == 0)
-        p->bytes = most < FIRST_PART ? most : FIRST_PART;
-    else if (taken <= SHORT && p->bytes <= most / 2)
-        p->bytes *= 2;
-    else if (taken >= LONG && p->bytes >= 2 * LEAST_PART)
-        p->bytes /= 2;
-    p->began = now;
-    return PyErr_CheckSignals();
-}
-
 int cm_read_long(memory *m, Py_ssize_t start, unsigned char *target, Py_ssize_t count)
 {
     int result;

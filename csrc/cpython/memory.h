@@ -39,7 +39,8 @@ typedef struct {
     int sync_flags, sync_file;  /* what flush does unless it is told otherwise */
     int quick;                  /* whether plain arguments are answered here; the tests ask for Python's answers too */
     Py_ssize_t long_call;       /* bytes from which on a call runs without the interpreter's lock */
-    Py_ssize_t part;            /* bytes that it works on in one go at most */
+    Py_ssize_t part;            /* bytes that it works on before it looks at the clock */
+    uint32_t turn;              /* milliseconds after which it looks for signals */
 } state;
 
 /* One range of addresses. Those that were replaced and may be in somebody's hands stay until the object dies. */
@@ -131,46 +132,44 @@ static inline int cm_answered(const memory *m, int code, const char *function)
     return code == 0 ? 0 : cm_settle(m, code, function);
 }
 
-/* Makes a counted call without the interpreter's lock, again while somebody waits to close or resize. `result` becomes 0,
- * or -1 with an exception. */
-#define RUN(m, result, call, function)                  \
-    do {                                                \
-        int run_code;                                   \
-                                                        \
-        Py_BEGIN_ALLOW_THREADS                          \
-        run_code = (call);                              \
-        Py_END_ALLOW_THREADS                            \
-        result = cm_answered(m, run_code, function);    \
+/* Makes counted calls without the interpreter's lock while there is `more` to do, and again while somebody waits to close or
+ * resize. After a turn signals have theirs. It is a time, as memory may be slow, and not the shortest, as whoever asks for
+ * the lock of a busy program waits for it. `result` becomes 0, or -1 with an exception. */
+#define RUN_WHILE(m, result, more, call, function)                                      \
+    do {                                                                                \
+        uint32_t run_began;                                                             \
+        int run_code;                                                                   \
+                                                                                        \
+        Py_BEGIN_ALLOW_THREADS                                                          \
+        run_began = cm_clock();                                                         \
+        do                                                                              \
+            run_code = (call);                                                          \
+        while (run_code == 0 && (more) && cm_clock() - run_began < (m)->state->turn);   \
+        Py_END_ALLOW_THREADS                                                            \
+        result = cm_answered(m, run_code, function);                                    \
+        if (result == 0 && (more))                                                      \
+            result = PyErr_CheckSignals() == 0 ? 1 : -1;                                \
     } while (result == 1)
 
-/* Long work goes in parts, so that signals and closing threads are served in between. A part takes some milliseconds,
- * whatever the memory's speed: to ask for the interpreter's lock more often costs a busy program the more time. */
-typedef struct {
-    Py_ssize_t bytes;           /* of the next part */
-    uint32_t began;             /* by cm_clock; 0: not yet */
-} pace;
+/* The same for one call. */
+#define RUN(m, result, call, function) RUN_WHILE(m, result, 0, call, function)
 
-/* A first part that is short, as most ways to what is sought are, so that no lock is let go; parts overlap by as much. */
-static inline pace cm_under_the_lock(const memory *m, Py_ssize_t overlap)
+/* How much of what is left is done in one call, in bytes. */
+static inline Py_ssize_t cm_part_of(const memory *m, Py_ssize_t left)
 {
-    return (pace){m->state->long_call - 1 - overlap, 0};
+    return left < m->state->part ? left : m->state->part;
 }
 
-/* Before a part without the lock: -1 with the exception of a signal handler. */
-int cm_next_part(const memory *m, pace *p);
-
 /* Makes a counted call for each part of count bytes: `done` of them are behind, `bytes` are its own. */
-#define RUN_PARTS(m, result, count, call)                                                       \
-    do {                                                                                        \
-        pace p = {0, 0};                                                                        \
-        Py_ssize_t done = 0, bytes;                                                             \
-                                                                                                \
-        for (result = 0; result == 0 && done < (count); done += bytes) {                        \
-            result = cm_next_part(m, &p);                                                       \
-            bytes = (count) - done < p.bytes ? (count) - done : p.bytes;                        \
-            if (result == 0)                                                                    \
-                RUN(m, result, call, NULL);                                                     \
-        }                                                                                       \
+#define RUN_PARTS(m, result, count, call)                                                                       \
+    do {                                                                                                        \
+        Py_ssize_t done = 0, bytes = 0;                                                                         \
+        int part_code;                                                                                          \
+                                                                                                                \
+        RUN_WHILE(m, result, done < (count),                                                                    \
+                  (bytes = cm_part_of(m, (count) - done), part_code = (call), done += part_code == 0 ? bytes : 0, \
+                   part_code),                                                                                  \
+                  NULL);                                                                                        \
     } while (0)
 
 /* The code of an answer that is a position, or the length of a file. */

@@ -50,14 +50,15 @@ static PyObject *hand_over(PyObject *module, PyObject *given)
     return cm_none_or_error(cm_add_methods(s, texts));
 }
 
-/* tune(long, part, quick): for the tests. */
+/* tune(long, part, turn, quick): for the tests. */
 static PyObject *tune(PyObject *module, PyObject *arguments)
 {
     state *s = state_in(module);
     Py_ssize_t long_call, part;
+    unsigned turn;
     int quick;
 
-    if (!PyArg_ParseTuple(arguments, "nnp", &long_call, &part, &quick))
+    if (!PyArg_ParseTuple(arguments, "nnIp", &long_call, &part, &turn, &quick))
         return NULL;
     if (long_call < 2 || part < 1) {
         PyErr_SetString(PyExc_ValueError, "too small");
@@ -65,6 +66,7 @@ static PyObject *tune(PyObject *module, PyObject *arguments)
     }
     s->long_call = long_call;
     s->part = part;
+    s->turn = turn;
     s->quick = quick;
     Py_RETURN_NONE;
 }
@@ -110,7 +112,8 @@ static int execute(PyObject *module)
     state *s = state_in(module);
 
     s->long_call = 1 << 16;
-    s->part = 1 << 26;
+    s->part = 1 << 20;
+    s->turn = 8;
     s->quick = 1;
     s->memory_type = add_type(module, &cm_memory_spec);
     s->mmap_type = add_type(module, &cm_mmap_spec);

@@ -55,53 +55,37 @@ PyObject *cm_read_byte(memory *m)
     return result;
 }
 
-/* The position after the next newline in a part of the memory, or its end; -1 with an exception. */
-static Py_ssize_t line_end_in(memory *m, Py_ssize_t start, Py_ssize_t end)
+/* What is left of a search for a line's end, and the position after it once it is `over`. */
+typedef struct {
+    Py_ssize_t start, end;
+    ptrdiff_t stop;
+    int over;
+} line_search;
+
+/* Searches the next part: 0, or a code of the contract. */
+static int next_part_of_line(memory *m, line_search *l)
 {
-    ptrdiff_t found;
-    int done;
+    Py_ssize_t end = l->start + cm_part_of(m, l->end - l->start);
+    unsigned char last = '\n';
+    int code;
 
-    if (end - start < m->state->long_call) {
-        found = cm_line_end(m->mapping.span->range.base, start, end);
-        done = cm_answered(m, cm_code_of(found), NULL);
-    } else {
-        RUN(m, done, cm_code_of(found = cm_run_line_end(&m->mapping, start, end)), NULL);
-    }
-    return done == -1 ? -1 : found;
-}
-
-/* Whether a newline comes right before a position, or -1 with an exception. The lock may have been let go. */
-static int ends_line(memory *m, Py_ssize_t position, Py_ssize_t end)
-{
-    unsigned char last;
-
-    if (m->mapping.closed || m->mapping.span->length < end)
-        return cm_answered(m, CM_GONE, NULL);
-    return cm_read_bytes(m, position - 1, &last, 1) == -1 ? -1 : last == '\n';
-}
-
-/* The same in parts. The first one is short, as a line is, and searched under the lock. */
-static Py_ssize_t line_end(memory *m, Py_ssize_t start, Py_ssize_t end)
-{
-    pace p = cm_under_the_lock(m, 0);
-    Py_ssize_t stop, found;
-    int ends;
-
-    for (;; start = stop) {
-        stop = end - start > p.bytes ? start + p.bytes : end;
-        found = line_end_in(m, start, stop);
-        if (found < stop || stop == end)
-            return found;
-        ends = cm_next_part(m, &p) == -1 ? -1 : ends_line(m, stop, end);
-        if (ends != 0)
-            return ends == -1 ? -1 : stop;
-    }
+    l->stop = cm_run_line_end(&m->mapping, l->start, end);
+    code = cm_code_of(l->stop);
+    /* The end of a part is that of a line if a newline is there. */
+    if (code == 0 && l->stop == end && end < l->end)
+        code = cm_run_load(&m->mapping, (size_t)end - 1, 1, &last);
+    l->over = code == 0 && last == '\n';
+    if (code == 0)
+        l->start = end;
+    return code;
 }
 
 /* A line that is not all near by. */
 static CM_NEVER_INLINE PyObject *read_long_line(memory *m)
 {
-    Py_ssize_t start, stop, length;
+    Py_ssize_t start, length;
+    line_search l;
+    int result;
 
     do {
         length = cm_accessible_length(m);
@@ -110,12 +94,13 @@ static CM_NEVER_INLINE PyObject *read_long_line(memory *m)
         start = m->position;
         if (start >= length)
             return PyBytes_FromStringAndSize(NULL, 0);
-        stop = line_end(m, start, length);
-        if (stop == -1)
+        l = (line_search){start, length, 0, 0};
+        RUN_WHILE(m, result, !l.over, next_part_of_line(m, &l), NULL);
+        if (result == -1)
             return NULL;
-        /* During a long search another thread may have taken the line. */
+        /* Another thread may have taken the line meanwhile. */
     } while (m->position != start);
-    return read_range(m, start, stop);
+    return read_range(m, start, l.stop);
 }
 
 PyObject *cm_readline(memory *m)
@@ -328,55 +313,79 @@ static int keep_needle(query *q)
     return 0;
 }
 
-/* Searches a part of the range; -1 with an exception. */
-static int search_part(memory *m, query *q, Py_ssize_t start, Py_ssize_t end, ptrdiff_t *found)
+/* Whether the needle may still lie in what is left of the range. */
+static int is_left(const query *q)
 {
-    size_t from = (size_t)start, to = (size_t)end, count = (size_t)q->needle.count;
-    int done;
-
-    if (end - start < m->state->long_call) {
-        *found = (q->backwards ? cm_rfind : cm_find)(m->mapping.span->range.base, from, to, q->needle.data, count);
-        return cm_answered(m, cm_code_of(*found), NULL);
-    }
-    if (keep_needle(q) == -1)
-        return -1;
-    RUN(m, done, cm_code_of(*found = cm_run_find(&m->mapping, from, to, q->needle.data, count, q->backwards)), NULL);
-    return done;
+    return q->end - q->start >= q->needle.count;
 }
 
-/* Searches in parts, which overlap by what a match may straddle; less than CM_ABSENT with an exception. The first part is
- * short, as most ways to a match are, and searched under the lock. */
+/* The part of what is left that comes first. Parts overlap by what a match may straddle. */
+static void choose_part(const query *q, Py_ssize_t places, Py_ssize_t *from, Py_ssize_t *to)
+{
+    Py_ssize_t bytes = (places > 1 ? places : 1) + q->needle.count - 1;
+
+    *from = q->backwards && q->end - q->start > bytes ? q->end - bytes : q->start;
+    *to = !q->backwards && q->end - q->start > bytes ? q->start + bytes : q->end;
+}
+
+static void leave_part(query *q, Py_ssize_t from, Py_ssize_t to)
+{
+    if (q->backwards)
+        q->end = from + q->needle.count - 1;
+    else
+        q->start = to - q->needle.count + 1;
+}
+
+/* Searches under the lock what is near, as most matches are, unless the needle alone is long; -1 with an exception. */
+static int search_near(memory *m, query *q, ptrdiff_t *found)
+{
+    Py_ssize_t most = m->state->long_call - 1;
+    Py_ssize_t from, to;
+
+    choose_part(q, most - q->needle.count + 1, &from, &to);
+    if (to - from > most)
+        return 0;
+    *found = (q->backwards ? cm_rfind : cm_find)(m->mapping.span->range.base, (size_t)from, (size_t)to, q->needle.data,
+                                                 (size_t)q->needle.count);
+    leave_part(q, from, to);
+    return cm_answered(m, cm_code_of(*found), NULL);
+}
+
+/* Searches the next part: 0, or a code of the contract. */
+static int search_part(memory *m, query *q, ptrdiff_t *found)
+{
+    Py_ssize_t from, to;
+    int code;
+
+    choose_part(q, m->state->part, &from, &to);
+    *found = cm_run_find(&m->mapping, (size_t)from, (size_t)to, q->needle.data, (size_t)q->needle.count, q->backwards);
+    code = cm_code_of(*found);
+    if (code == 0)
+        leave_part(q, from, to);
+    return code;
+}
+
+static CM_NEVER_INLINE ptrdiff_t search_further(memory *m, query *q)
+{
+    ptrdiff_t found = CM_ABSENT;
+    int result;
+
+    if (keep_needle(q) == -1)
+        return CM_GONE;
+    RUN_WHILE(m, result, found == CM_ABSENT && is_left(q), search_part(m, q, &found), NULL);
+    return result == -1 ? CM_GONE : found;
+}
+
+/* Less than CM_ABSENT with an exception. */
 static ptrdiff_t search(memory *m, query *q)
 {
-    Py_ssize_t overlap = q->needle.count - 1;
-    Py_ssize_t start = q->start, end = q->end;
     ptrdiff_t found = CM_ABSENT;
-    pace p = cm_under_the_lock(m, overlap);
 
-    while (end - start > overlap) {
-        Py_ssize_t bytes = (p.bytes > overlap ? p.bytes : overlap + 1) + overlap;
-        Py_ssize_t from = start, to = end;
-
-        if (end - start > bytes) {
-            if (q->backwards)
-                from = end - bytes;
-            else
-                to = start + bytes;
-        }
-        if (search_part(m, q, from, to, &found) == -1)
-            return CM_GONE;
-        if (found != CM_ABSENT || (from == start && to == end))
-            return found;
-        if (q->backwards)
-            end = from + overlap;
-        else
-            start = to - overlap;
-        if (cm_next_part(m, &p) == -1)
-            return CM_GONE;
-        if (m->mapping.closed || m->mapping.span->length < q->end)
-            return cm_answered(m, CM_GONE, NULL), CM_GONE;
-    }
-    return CM_ABSENT;
+    if (!is_left(q))
+        return CM_ABSENT;
+    if (search_near(m, q, &found) == -1)
+        return CM_GONE;
+    return found != CM_ABSENT || !is_left(q) ? found : search_further(m, q);
 }
 
 /* A start or an end as slices understand it, within [0, length]. */
