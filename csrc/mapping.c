@@ -274,15 +274,29 @@ int cm_mapping_close(cm_mapping *m)
     return error;
 }
 
+int cm_mapping_claim(cm_mapping *m)
+{
+    return claim(m);
+}
+
+int cm_mapping_is_claimed(cm_mapping *m)
+{
+    return calls_in(cm_get(&m->calls)) == CLAIMED;
+}
+
+int cm_mapping_change(cm_mapping *m, size_t length, cm_span *fresh)
+{
+    int error = m->closed ? CM_GONE : cm_change(m, length, fresh);
+
+    release(m);
+    return error;
+}
+
 int cm_mapping_resize(cm_mapping *m, size_t length, cm_span *fresh)
 {
     int error = claim(m);
 
-    if (error != 0)
-        return error;
-    error = m->closed ? CM_GONE : cm_change(m, length, fresh);
-    release(m);
-    return error;
+    return error != 0 ? error : cm_mapping_change(m, length, fresh);
 }
 
 /* ---- the file ---- */

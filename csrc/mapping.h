@@ -57,4 +57,12 @@ typedef struct {
 int cm_mapping_detach(cm_mapping *m, cm_rest *rest);
 void cm_rest_end(cm_rest *rest);
 
+/* The resize in two steps, for who holds a lock over the first one alone. After it nobody else is at the mapping until the
+ * second is done; CM_BUSY if somebody is. */
+int cm_mapping_claim(cm_mapping *m);
+int cm_mapping_change(cm_mapping *m, size_t length, cm_span *fresh);
+
+/* Whether somebody is between the two, in this process. */
+int cm_mapping_is_claimed(cm_mapping *m);
+
 #endif

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _exporters import PYPY, growing_map
 from _threads import together
-from conftest import TUNING, tuned
+from conftest import tuned
 
 import cffimmap
 
@@ -148,9 +148,9 @@ def file_map(path: Path) -> Any:
         return cffimmap.mmap(file.fileno(), 0)
 
 
-@pytest.mark.parametrize("long", [TUNING["long"], 16], ids=["usual", "without the lock"])
-def test_what_each_writes_stays(tmp_path: Path, long: int) -> None:
-    """Also where most calls are long ones, which run without the interpreter's lock."""
+@pytest.mark.parametrize("tuning", [{}, {"long": 16, "part": 64}], ids=["usual", "without the lock"])
+def test_what_each_writes_stays(tmp_path: Path, tuning: dict[str, int]) -> None:
+    """Also where most calls and each resize are long ones, which run without the interpreter's lock."""
     assert THREADS * OWN <= PAGE
     maps = [file_map(tmp_path / "shared"), growing_map(PAGE)]
     end = time.monotonic() + SECONDS
@@ -161,7 +161,7 @@ def test_what_each_writes_stays(tmp_path: Path, long: int) -> None:
             for part in parts:
                 part.do_something()
 
-    with tuned(long=long):
+    with tuned(**tuning):
         together(THREADS, work)
     for m in maps:
         m.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ CONTENTS = bytes([OLD]) * (PAGE - 1) + bytes([NEW]) + bytes([OLD]) * (SIZE - PAG
 ROUNDS = 40
 CROWDED_ROUNDS = 12
 ATTEMPTS = 12
+PATIENCE = 5  # seconds, and more than enough for a thread to be served
 
 
 @pytest.fixture
@@ -490,6 +492,10 @@ class TestALongCall:
 LONG = 1 << 20
 
 
+# Where each call and each resize runs without the interpreter's lock, and where they are short enough to run with it.
+BOTH_LOCKS: tuple[dict[str, int], ...] = ({"long": 2, "part": 64}, {})
+
+
 @needs_faults
 @pytest.mark.skipif(WINDOWS, reason="what comes in between runs there under the interpreter's lock")
 class TestInTheMidstOfAnother:
@@ -556,8 +562,8 @@ class TestInTheMidstOfAnother:
     def test_an_access_waits_and_goes_on(
         self, call: Callable[[Any], object], answer: object, then: Callable[[Any], object]
     ) -> None:
-        for long in (2, 1 << 16):
-            with tuned(long=long):
+        for tuning in BOTH_LOCKS:
+            with tuned(**tuning):
                 assert self.while_changing(call, then)[0] == answer
 
     def test_an_access_beyond_the_new_end_is_refused(self) -> None:
@@ -583,8 +589,8 @@ class TestInTheMidstOfAnother:
     def test_a_call_that_would_reach_beyond_the_new_end_is_refused_or_comes_after(
         self, call: Callable[[Any], object]
     ) -> None:
-        for long in (2, 1 << 16):
-            with tuned(long=long):
+        for tuning in BOTH_LOCKS:
+            with tuned(**tuning):
                 met, after = self.while_changing(call, lambda m: m.resize(PAGE))
             assert str(met) in (RESIZED, str(after))
             assert isinstance(met, ValueError) or type(met) is type(after)
@@ -614,11 +620,35 @@ class TestInTheMidstOfAnother:
         ],
     )
     def test_an_access_during_close_is_refused(self, call: Callable[[Any], object]) -> None:
-        for long in (2, 1 << 16):
-            with tuned(long=long):
+        for tuning in BOTH_LOCKS:
+            with tuned(**tuning):
                 lost, _ = self.while_changing(call, lambda m: m.close())
             assert isinstance(lost, ValueError)
             assert str(lost) == CLOSED
+
+    def test_others_go_on_during_a_long_resize(self) -> None:
+        m = growing_map(SIZE)
+        begun, asked, told = os.pipe(), os.pipe(), os.pipe()
+
+        def wait(call: Call) -> None:
+            if call.name == "mremap" or call["flags"] & MAP_FIXED:
+                os.write(begun[1], b"!")
+                os.write(told[1], b"1" if select.select([asked[0]], [], [], PATIENCE)[0] else b"0")
+
+        def go_on() -> None:
+            os.read(begun[0], 1)
+            os.write(asked[1], b"!")
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        with tuned(part=64):
+            Faulty(mmap=wait, mremap=wait)(lambda: m.resize(2 * SIZE))
+        thread.join()
+        assert os.read(told[0], 1) == b"1"
+        assert len(m) == 2 * SIZE
+        m.close()
+        for end in (*begun, *asked, *told):
+            os.close(end)
 
     def test_another_close_waits_and_succeeds(self) -> None:
         assert self.while_changing(lambda m: m.close(), lambda m: m.close()) == (None, None)

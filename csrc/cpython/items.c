@@ -10,15 +10,15 @@ static PyObject *out_of_range(void)
 /* ---- one byte ---- */
 
 /* Where an index lies, counted from the end if it is negative; NULL with an exception. */
-static unsigned char *place_of(const memory *m, Py_ssize_t index)
+static unsigned char *place_of(memory *m, Py_ssize_t index)
 {
-    const cm_span *span = m->mapping.span;
+    Py_ssize_t length = cm_accessible_length(m);
 
     if (index < 0)
-        index += span->length;
-    if (index >= 0 && index < span->length && m->readable)
-        return span->range.base + index;
-    if (cm_accessible_length(m) != -1)
+        index += length;
+    if (index >= 0 && index < length)
+        return m->mapping.span->range.base + index;
+    if (length != -1)
         out_of_range();
     return NULL;
 }

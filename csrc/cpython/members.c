@@ -226,7 +226,7 @@ static PyObject *tag_of(const memory *m)
 #define GETTER(name, value)                                                     \
     static PyObject *get_##name(PyObject *self, void *closure)                  \
     {                                                                           \
-        const memory *m = (const memory *)self;                                 \
+        memory *m = (memory *)self;                                             \
         PyObject *result;                                                       \
                                                                                 \
         (void)closure;                                                          \

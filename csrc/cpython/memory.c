@@ -29,15 +29,6 @@ void cm_raise(const state *s, int error, const char *function)
     raise_failure(s, error, function, 0);
 }
 
-int cm_refuse(const memory *m)
-{
-    if (m->mapping.closed)
-        cm_raise_closed();
-    else
-        PyErr_SetString(PyExc_TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.");
-    return -1;
-}
-
 int cm_refuse_writing(void)
 {
     PyErr_SetString(PyExc_TypeError, "mmap can't modify a readonly memory map.");
@@ -53,6 +44,22 @@ static int wait_a_moment(void)
     cm_pause();
     Py_END_ALLOW_THREADS
     return PyErr_CheckSignals() == 0 ? 1 : -1;
+}
+
+Py_ssize_t cm_find_length(memory *m, int accessible)
+{
+    while (cm_mapping_is_claimed(&m->mapping))
+        if (wait_a_moment() == -1)
+            return -1;
+    if (m->mapping.closed) {
+        cm_raise_closed();
+        return -1;
+    }
+    m->ready = m->readable;
+    if (m->ready || !accessible)
+        return m->mapping.span->length;
+    PyErr_SetString(PyExc_TypeError, "mmap can't access memory without PROT_READ or PROT_WRITE.");
+    return -1;
 }
 
 int cm_settle(const memory *m, int code, const char *function)
@@ -109,6 +116,7 @@ static memory *new_memory(PyObject *module, const request *r)
     m->tag_text = NULL;
     m->access = r->access;
     m->readable = r->readable != 0;
+    m->ready = 0;
     m->writable = r->writable != 0;
     m->tracked = r->track != 0;
     return m;
@@ -261,6 +269,7 @@ static int detach(memory *m, cm_rest *rest)
         PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
     } else {
         code = cm_mapping_detach(&m->mapping, rest);
+        m->ready = 0;
     }
     UNLOCK();
     return code;
@@ -304,16 +313,46 @@ static int check_resize(memory *m, PyObject *objection)
     return -1;
 }
 
-/* Resizes in one step. The spare node is used up if the old addresses must stay. */
+static void unlink_node(memory *m, const node *n)
+{
+    node *before = &m->first;
+
+    while (before->next != n)
+        before = before->next;
+    before->next = n->next;
+}
+
+/* Other threads go on while much is mapped or given back. They wait if they come to this map. */
+static int change(memory *m, size_t length, cm_span *fresh)
+{
+    size_t most = (size_t)m->state->part;
+    int code;
+
+    if (length < most && (size_t)m->mapping.span->length < most)
+        return cm_mapping_change(&m->mapping, length, fresh);
+    Py_BEGIN_ALLOW_THREADS
+    code = cm_mapping_change(&m->mapping, length, fresh);
+    Py_END_ALLOW_THREADS
+    return code;
+}
+
+/* Resizes in one step. The spare node is used up if the old addresses must stay; it is the object's from before on, as a
+ * forked child has nobody who would do the rest. */
 static int resize_once(memory *m, size_t length, node **spare)
 {
-    int code = cm_mapping_resize(&m->mapping, length, &(*spare)->span);
+    node *fresh = *spare;
+    int code = cm_mapping_claim(&m->mapping);
 
-    if (m->mapping.span == &(*spare)->span) {
-        (*spare)->next = m->first.next;
-        m->first.next = *spare;
+    if (code != 0)
+        return code;
+    m->ready = 0;
+    fresh->next = m->first.next;
+    m->first.next = fresh;
+    code = change(m, length, &fresh->span);
+    if (fresh->span.range.base == NULL && m->mapping.span != &fresh->span)
+        unlink_node(m, fresh);
+    else
         *spare = NULL;
-    }
     return code;
 }
 

@@ -61,6 +61,7 @@ typedef struct {
     wchar_t *tag_text;
     int access;
     char readable, writable, tracked;
+    char ready;                 /* open and readable, and nobody is resizing it without the lock */
 } memory;
 
 /* An object of the class mmap. */
@@ -100,19 +101,19 @@ typedef struct {
 memory *cm_open(PyObject *module, const request *r, PyObject *tag);
 PyObject *cm_open_memory(PyObject *module, PyObject *asked);
 
-/* Raises what keeps a map from being asked for its length, accessed or written; -1. */
-int cm_refuse(const memory *m);
+/* The length of a map that is not ready; it may have to wait for another thread. */
+Py_ssize_t cm_find_length(memory *m, int accessible);
 int cm_refuse_writing(void);
 
 /* The length in bytes, or -1 with an exception: of an open map, and of one whose memory may be accessed. */
-static inline Py_ssize_t cm_length(const memory *m)
+static inline Py_ssize_t cm_length(memory *m)
 {
-    return m->mapping.closed ? cm_refuse(m) : m->mapping.span->length;
+    return m->ready ? m->mapping.span->length : cm_find_length(m, 0);
 }
 
-static inline Py_ssize_t cm_accessible_length(const memory *m)
+static inline Py_ssize_t cm_accessible_length(memory *m)
 {
-    return m->mapping.closed || !m->readable ? cm_refuse(m) : m->mapping.span->length;
+    return m->ready ? m->mapping.span->length : cm_find_length(m, 1);
 }
 
 static inline int cm_check_writable(const memory *m)

@@ -125,7 +125,7 @@ PyObject *cm_readline(memory *m)
 /* ---- writing ---- */
 
 /* The length of a map that may be written; -1 with an exception, which is that of a closed map first. */
-static Py_ssize_t writable_length(const memory *m)
+static Py_ssize_t writable_length(memory *m)
 {
     if (cm_length(m) == -1 || cm_check_writable(m) == -1)
         return -1;
