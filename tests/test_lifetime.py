@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +35,6 @@ if sys.platform != "win32":
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import FrameType
 
 
@@ -731,6 +731,19 @@ else:
 
 
 MANY = 20_000
+
+
+@needs("/proc/sys/vm/max_map_count")
+def test_as_many_maps_as_the_kernel_allows() -> None:
+    # The interpreter has ranges of its own, and an address space of 32 bits ends before.
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii")) - 5000
+    count = min(100_000, limit, sys.maxsize // (8 * PAGE))
+    maps = [cffimmap.mmap(-1, PAGE) for _ in range(count)]
+    for number, m in enumerate(maps):
+        m[:4] = struct.pack("=I", number)
+    assert [struct.unpack("=I", m[:4])[0] for m in maps] == list(range(count))
+    for m in maps:
+        m.close()
 
 
 class TestManyDroppedMaps:

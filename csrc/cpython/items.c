@@ -39,7 +39,7 @@ static int octet_at(memory *m, Py_ssize_t index)
     return -1;
 }
 
-PyObject *cm_octet(memory *m, Py_ssize_t index)
+static PyObject *item_at(memory *m, Py_ssize_t index)
 {
     int octet = octet_at(m, index);
 
@@ -84,7 +84,7 @@ PyObject *cm_get_octet(memory *m, PyObject *key)
 {
     Py_ssize_t index;
 
-    return cm_accessible_length(m) == -1 || as_index(key, &index) == -1 ? NULL : cm_octet(m, index);
+    return cm_accessible_length(m) == -1 || as_index(key, &index) == -1 ? NULL : item_at(m, index);
 }
 
 /* Stores a plain int at another one. What it is comes before whether there is such a place. */

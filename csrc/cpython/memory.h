@@ -316,7 +316,6 @@ static inline int cm_is_size(PyObject *value, Py_ssize_t *size)
 
 extern PyType_Spec cm_mmap_spec;
 
-PyObject *cm_octet(memory *m, Py_ssize_t index);
 PyObject *cm_get_octet(memory *m, PyObject *index);
 int cm_put_octet(memory *m, PyObject *index, PyObject *value);
 PyObject *cm_get_slice(memory *m, PyObject *key);

@@ -41,6 +41,7 @@ PyObject *cm_read(memory *m, Py_ssize_t wanted)
 PyObject *cm_read_byte(memory *m)
 {
     Py_ssize_t length = cm_accessible_length(m);
+    unsigned char octet;
     PyObject *result;
 
     if (length == -1)
@@ -49,7 +50,9 @@ PyObject *cm_read_byte(memory *m)
         PyErr_SetString(PyExc_ValueError, "read byte out of range");
         return NULL;
     }
-    result = cm_octet(m, m->position);
+    if (cm_read_bytes(m, m->position, &octet, 1) == -1)
+        return NULL;
+    result = PyLong_FromLong(octet);
     if (result != NULL)
         m->position++;
     return result;
