@@ -827,11 +827,13 @@ class Memory:
         """The position after the next newline in [start, end), or `end`; None if the map has shrunk meanwhile."""
         for part, limit in _parts(start, end):
             stop = self._ask(lib.cm_run_line_end, part, limit)
-            if stop == GONE:
-                return None
             # The end of a part may be that of a line.
-            if _checked(stop) < limit or (limit < end and self.octet(limit - 1) == 10):
-                return stop
+            if stop == limit < end:
+                last = self._ask(lib.cm_run_find, limit - 1, limit, b"\n", 1, False)
+                if last == ABSENT:
+                    continue
+                stop = last + 1 if last >= 0 else last
+            return None if stop == GONE else _checked(stop)
         return end
 
     def write(self, data: Any) -> int:

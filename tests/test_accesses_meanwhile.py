@@ -10,6 +10,7 @@ import pytest
 from _exporters import PYPY
 from _files import FakeLibrary
 from _needs import constant, needs
+from conftest import tuned
 
 import cffimmap
 from cffimmap._interpreter import memory_of
@@ -235,6 +236,26 @@ def test_a_search_tells_that_a_span_has_no_memory(m: Any) -> None:
     m.close()
     assert lib.cm_find_near(owner, 0, PAGE, ord("w"), 1, False, PAGE) == BUSY
     assert lib.cm_find_bytes_near(owner, 0, PAGE, b"w", 1, True, PAGE) == BUSY
+
+
+def test_a_line_whose_map_another_thread_cuts_between_two_parts(
+    m: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m.resize(2 * PAGE)
+    m[:] = b"x" * 2 * PAGE
+    m.seek(PAGE + 100)
+    library = FakeLibrary(lib, "cm_run_line_end")
+
+    def answer() -> int:
+        m.resize(PAGE)
+        return int(library.calls[-1][1][1])
+
+    library.answer = answer
+    monkeypatch.setattr("cffimmap._pypy.lib", library)
+    with tuned(long=16, part=64):
+        assert m.readline() == b""
+    assert library.calls == [("cm_run_line_end", (PAGE + 100, PAGE + 164))]
+    assert m.tell() == PAGE + 100
 
 
 @each_event
