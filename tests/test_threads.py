@@ -455,7 +455,8 @@ class TestALongCall:
                             if str(answer) == message:
                                 lost.append(answer)
                             return
-                        m.seek(0)
+                        # It may be closed by now.
+                        outcome(lambda m: m.seek(0), m)
 
                 with tuned(long=2, part=64):
                     thread = threading.Thread(target=repeat)
