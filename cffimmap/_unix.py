@@ -74,12 +74,7 @@ def crowded(descriptor: int) -> bool:
         descriptor: the newest one of this process.
     """
     global _patience
-    if descriptor < _FEW:
-        _patience = 0
-        return False
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    threshold = limit * 3 // 4
-    if descriptor < threshold:
+    if descriptor < _FEW or descriptor < resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4:
         _patience = 0
         return False
     # Where collecting did not help, because the files are in use, it is tried less and less often.

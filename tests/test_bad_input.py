@@ -485,6 +485,12 @@ class TestNoDescriptorLeft:
         assert not crowded(191)
         assert crowded(255)
 
+    def test_few_descriptors_are_no_crowd(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        crowded = importlib.import_module("cffimmap._unix").crowded
+        monkeypatch.setattr("cffimmap._unix.resource.getrlimit", lambda _: (32, 32))
+        assert not crowded(31)
+        assert crowded(32)
+
     def test_dropped_maps_are_collected_first(self, ours: ModuleType, file: Any) -> None:
         class Node(ours.mmap):  # type: ignore[name-defined, misc]
             pass
