@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _exporters import PYPY, growing_map
+from _exporters import PYPY, growing_map, in_child
 from _threads import together
 from conftest import tuned
 
@@ -166,6 +166,41 @@ def test_what_each_writes_stays(tmp_path: Path, tuning: dict[str, int]) -> None:
     for m in maps:
         m.close()
         assert m.closed
+
+
+def test_a_line_that_others_cut_off_is_not_read() -> None:
+    """It is found without the interpreter's lock, and may be a short one there, which is read with it."""
+    length = 64 * PAGE
+    lines = b"yyyy\n" * 100
+
+    def use(m: Any, number: int) -> None:
+        if number < 2:
+            m.seek(PAGE // 2)
+            line = m.readline()
+            # PyPy finds and reads in two steps. The position may lie beyond the end.
+            assert PYPY or line in (b"", b"yyyy\n") or len(line) >= len(lines) - 5
+        elif number == 2:
+            m.seek(length - len(lines) + 5)
+        else:
+            m.resize(PAGE)
+            m.resize(length)
+            m[-len(lines) :] = lines
+
+    def work(number: int, m: Any, end: float) -> None:
+        while time.monotonic() < end:
+            try:
+                use(m, number)
+            except ValueError as error:
+                if str(error) not in ALLOWED:
+                    raise
+
+    def in_threads() -> None:
+        m = growing_map(length)
+        with tuned(long=1000):
+            together(4, partial(work, m=m, end=time.monotonic() + SECONDS))
+        m.close()
+
+    in_child(in_threads)
 
 
 def use_for_ever(m: Any, number: int) -> None:

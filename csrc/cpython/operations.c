@@ -83,34 +83,24 @@ static int next_part_of_line(memory *m, line_search *l)
     return code;
 }
 
-/* A line that is not all near by. */
-static CM_NEVER_INLINE PyObject *read_long_line(memory *m)
+/* Reads a line that is not all near by. NULL without an exception: meanwhile another thread has moved the position, or made
+ * the line a short one, whose bytes may be others by now or gone. */
+static CM_NEVER_INLINE PyObject *read_long_line(memory *m, Py_ssize_t start, Py_ssize_t length)
 {
-    Py_ssize_t start, length;
-    line_search l;
+    line_search l = {start, length, 0, 0};
     int result;
 
-    do {
-        length = cm_accessible_length(m);
-        if (length == -1)
-            return NULL;
-        start = m->position;
-        if (start >= length)
-            return PyBytes_FromStringAndSize(NULL, 0);
-        l = (line_search){start, length, 0, 0};
-        RUN_WHILE(m, result, !l.over, next_part_of_line(m, &l), NULL);
-        if (result == -1)
-            return NULL;
-        /* Another thread may have taken the line meanwhile. */
-    } while (m->position != start);
+    RUN_WHILE(m, result, !l.over, next_part_of_line(m, &l), NULL);
+    if (result == -1 || m->position != start || l.stop - start < m->state->long_call)
+        return NULL;
     return read_range(m, start, l.stop);
 }
 
-PyObject *cm_readline(memory *m)
+/* The same for every line: what is shorter than a long call is found and read under the lock. */
+static inline PyObject *read_line(memory *m)
 {
     Py_ssize_t length = cm_accessible_length(m);
     Py_ssize_t start = m->position;
-    Py_ssize_t short_way = m->state->long_call - 1;
     Py_ssize_t end;
     ptrdiff_t stop;
 
@@ -118,11 +108,21 @@ PyObject *cm_readline(memory *m)
         return NULL;
     if (start >= length)
         return PyBytes_FromStringAndSize(NULL, 0);
-    end = length - start > short_way ? start + short_way : length;
+    end = length - start > m->state->long_call ? start + m->state->long_call : length;
     stop = cm_line_end(m->mapping.span->range.base, start, end);
     if (stop > start && (stop < end || end == length))
         return read_range(m, start, stop);
-    return read_long_line(m);
+    return read_long_line(m, start, length);
+}
+
+PyObject *cm_readline(memory *m)
+{
+    PyObject *line;
+
+    do
+        line = read_line(m);
+    while (line == NULL && !PyErr_Occurred());
+    return line;
 }
 
 /* ---- writing ---- */
