@@ -190,6 +190,20 @@ def _clipped(value: int, length: int) -> int:
     return max(value + length, 0) if value < 0 else min(value, length)
 
 
+def _ends(key: slice, length: int) -> tuple[int, int]:
+    """Where a slice without a step begins and ends in a map of that length; below 0 if that is before its start."""
+    start, stop = key.start, key.stop
+    if start is None:
+        start = 0
+    elif start < 0:
+        start += length
+    if stop is None or stop > length:
+        stop = length
+    elif stop < 0:
+        stop += length
+    return start, stop
+
+
 # The longest needle that is a number for C.
 _LONGEST_NUMBER: Final = 8
 
@@ -668,17 +682,9 @@ class Memory:
                 return
 
     def slice(self, key: Any) -> bytes:
-        window = self._window
-        size, start, stop = window.size, key.start, key.stop
         if key.step is None or key.step == 1:
-            if start is None:
-                start = 0
-            elif start < 0:
-                start += size
-            if stop is None or stop > size:
-                stop = size
-            elif stop < 0:
-                stop += size
+            window = self._window
+            start, stop = _ends(key, window.size)
             if 0 <= start <= stop and stop - start < LONG:
                 data = _get(window, start, stop - start)
                 if window.owner.changes == window.changes:
@@ -716,15 +722,7 @@ class Memory:
             octets = data if data.__class__ is bytes else _short(data)
             if octets is not None:
                 window = self._window
-                size, start, stop = window.size, key.start, key.stop
-                if start is None:
-                    start = 0
-                elif start < 0:
-                    start += size
-                if stop is None or stop > size:
-                    stop = size
-                elif stop < 0:
-                    stop += size
+                start, stop = _ends(key, window.size)
                 there = 0 <= start <= stop and window.owner.changes == window.changes
                 if there and stop - start == len(octets) < LONG:
                     _set(window, start, stop, octets)
